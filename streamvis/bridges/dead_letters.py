@@ -52,7 +52,7 @@ class DeadLetters:
         for number, line in enumerate(lines, start=1):
             try:
                 letter = msgspec.json.decode(line, type=DeadLetter)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise DataError(
                     f"{self.path}, line {number}, is no dead letter: {error}; delete the line"
                 ) from None
@@ -64,6 +64,6 @@ class DeadLetters:
 def _as_json(payload: bytes) -> msgspec.Raw:
     try:
         msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         return msgspec.Raw(msgspec.json.encode(payload.decode(errors="replace")))
     return msgspec.Raw(payload)

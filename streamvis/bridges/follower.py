@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from streamvis.bridges.place import Place, digest_of
 from streamvis.errors import DataError
 from streamvis.events.envelope import SYSTEM
 from streamvis.events.log import LogReader, Row
+from streamvis.events.log_schema import emitted_us
 
 PATIENCE_S = 5.0  # a log that is just being made, or closed, cannot be read for a moment
 
@@ -71,7 +70,10 @@ class LogFollower:
             return 0, 0.0
         if not rows:
             return 0, 0.0
-        return newest - rows[0][0] + 1, max(0.0, time.time() - emit_us(rows[0][1]) / 1e6)
+        number, row = rows[0]
+        emit_us = emitted_us(row.payload)
+        age_s = time.time() - emit_us / 1e6 if emit_us else 0.0
+        return newest - number + 1, max(0.0, age_s)
 
 
 def after(place: Place, rows: list[tuple[int, Row]], *, ended: bool) -> Reading:
@@ -86,22 +88,3 @@ def after(place: Place, rows: list[tuple[int, Row]], *, ended: bool) -> Reading:
     if digest_of(row) != place.digest:
         return Reading([], ended=ended, replaced=True)
     return Reading(others, ended=ended)
-
-
-class _Time(msgspec.Struct):
-    emit_us: int = 0
-
-
-class _Timed(msgspec.Struct):
-    time: _Time = msgspec.field(default_factory=_Time)
-
-
-_timed = msgspec.json.Decoder(_Timed)
-
-
-def emit_us(row: Row) -> int:
-    """Return when the event was published, µs since 1970; now, for one that cannot be read."""
-    try:
-        return _timed.decode(row.payload).time.emit_us
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return time.time_ns() // 1000

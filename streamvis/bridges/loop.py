@@ -22,6 +22,7 @@ from streamvis.bridges.stop import Stop, Stopped
 from streamvis.errors import StreamvisError
 from streamvis.events.log import Row
 from streamvis.logs import log, warn
+from streamvis.runtime.reconnect import pause_s
 
 M = TypeVar("M")
 M_co = TypeVar("M_co", covariant=True)
@@ -78,15 +79,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry_first_s: float = 1.0  # pause after the first failure; doubled after each further one
     retry_longest_s: float = 60.0
     until_ended: bool = False  # end when the run has ended and all is delivered
-
-    def pause_s(self, failed: int, chance: float) -> float:
-        """Return the pause after `failed` attempts in a row, for a `chance` in [0, 1).
-
-        Between half and all of min(longest, first · 2^(failed − 1)), so that several bridges do not
-        come back to one server all at once.
-        """
-        pause = min(self.retry_longest_s, self.retry_first_s * 2 ** min(failed - 1, 30))
-        return pause * (1 - chance / 2)
 
 
 class DeliveryCounts(msgspec.Struct):
@@ -216,7 +208,8 @@ class Loop:
                 self.counts.connected = False
                 if failed & (failed - 1) == 0:  # the 1st, 2nd, 4th, 8th, …
                     warn("cannot deliver", reason=str(error), attempts=failed)
-                pause = self._settings.pause_s(failed, random.random())
+                first_s, longest_s = self._settings.retry_first_s, self._settings.retry_longest_s
+                pause = pause_s(failed, random.random(), first_s, longest_s)
                 self._stop.wait(max(pause, error.retry_after_s))
             except Stopped:
                 break

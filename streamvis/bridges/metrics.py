@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from streamvis.bridges.loop import Loop
 from streamvis.runtime.page_server import METRICS, TEXT, Answer
+from streamvis.runtime.prometheus import text_of
 
 PREFIX = "streamvis_bridge_"
 
@@ -15,20 +15,16 @@ PREFIX = "streamvis_bridge_"
 def exposition(loop: Loop, name: str, lag: tuple[int, float]) -> bytes:
     """Return the metrics of the bridge of this name; `lag` in events and seconds."""
     counts = loop.counts
-    return generate_latest(
-        _Collected(
-            [
-                _counter("delivered", "Messages delivered.", name, counts.delivered),
-                _counter("refused", "Messages refused for good.", name, counts.refused),
-                _counter("failed", "Attempts that failed.", name, counts.failed),
-                _counter("evicted", "Events evicted before their turn.", name, counts.evicted),
-                _gauge(
-                    "connected", "1 after an attempt that did not fail.", name, counts.connected
-                ),
-                _gauge("lag_events", "Events of the log that are not delivered.", name, lag[0]),
-                _gauge("lag_seconds", "Age of the oldest of them, 0 without one.", name, lag[1]),
-            ]
-        )
+    return text_of(
+        [
+            _counter("delivered", "Messages delivered.", name, counts.delivered),
+            _counter("refused", "Messages refused for good.", name, counts.refused),
+            _counter("failed", "Attempts that failed.", name, counts.failed),
+            _counter("evicted", "Events evicted before their turn.", name, counts.evicted),
+            _gauge("connected", "1 after an attempt that did not fail.", name, counts.connected),
+            _gauge("lag_events", "Events of the log that are not delivered.", name, lag[0]),
+            _gauge("lag_seconds", "Age of the oldest of them, 0 without one.", name, lag[1]),
+        ]
     )
 
 
@@ -53,13 +49,3 @@ def _gauge(name: str, text: str, bridge: str, value: float) -> Metric:
     family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=["bridge"])
     family.add_metric([bridge], float(value))
     return family
-
-
-class _Collected:
-    """Metrics where prometheus-client expects a collector."""
-
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> list[Metric]:
-        return self._metrics

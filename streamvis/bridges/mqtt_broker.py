@@ -5,7 +5,6 @@ of the bridge is published again on it: a broker without a disk forgets retained
 """
 
 import secrets
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from streamvis.bridges.loop import UnreachableError
 from streamvis.bridges.stop import Stop, Stopped
+from streamvis.bridges.tls import tls_context
 from streamvis.errors import UsageError
 
 KEEPALIVE_S = 20
@@ -104,7 +104,7 @@ class MqttSink:
         self._greeting = greeting
         self._greet_on = greet_on
         self._extras = extras
-        self._tls = _tls_context(broker)
+        self._tls = tls_context(broker.ca) if broker.tls else None
         self._client: paho.Client | None = None
         self._answer: ReasonCode | None = None  # to the connection
         self._waiting: set[int] = set()  # ids of messages that are not acknowledged
@@ -233,12 +233,3 @@ def _closed(client: paho.Client) -> None:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _tls_context(broker: Broker) -> ssl.SSLContext | None:
-    if not broker.tls:
-        return None
-    try:
-        return ssl.create_default_context(cafile=broker.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"--ca {broker.ca} cannot be read: {_reason(error)}") from None

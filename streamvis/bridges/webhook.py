@@ -15,7 +15,6 @@ import hashlib
 import hmac
 import http.client
 import re
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,6 +31,7 @@ from streamvis.bridges.loop import NOTHING, UnreachableError
 from streamvis.bridges.place import digest_of
 from streamvis.bridges.selection import TypeFilter
 from streamvis.bridges.stop import Stop
+from streamvis.bridges.tls import tls_context
 from streamvis.errors import UsageError
 from streamvis.events.log import Row
 from streamvis.logs import warn
@@ -89,7 +89,7 @@ class Posts:
 
 def id_of(row: Row) -> str:
     """Return the id of an event; of one that cannot be read, a digest."""
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    with suppress(msgspec.DecodeError, RecursionError):
         found = _ids.decode(row.payload).id
         if re.fullmatch(r"[0-9A-Za-z_-]{1,64}", found):
             return found
@@ -164,7 +164,7 @@ class WebhookSink:
         self._letters = letters
         self._stop = stop
         self._now = now
-        self._tls = _tls_context(webhook)
+        self._tls = tls_context(webhook.ca) if webhook.tls else None
         self._connection: http.client.HTTPConnection | None = None
 
     def deliver(self, messages: Sequence[Post]) -> int:
@@ -265,12 +265,3 @@ def _plain(reason: str) -> str:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or _plain(str(error)) or type(error).__name__
-
-
-def _tls_context(webhook: Webhook) -> ssl.SSLContext | None:
-    if not webhook.tls:
-        return None
-    try:
-        return ssl.create_default_context(cafile=webhook.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"--ca {webhook.ca} cannot be read: {_reason(error)}") from None

@@ -13,7 +13,6 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import zmq
 
 from streamvis.errors import RunError, SourceError, StreamvisError
@@ -26,6 +25,7 @@ from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.runtime.media_time import MediaTime
 from streamvis.runtime.processes import load, serve
 from streamvis.sources.picture import LiveSource, Picture, RecordedSource, Source
+from streamvis.sources.privacy import masked
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import SlotWriter
 from streamvis.transport.sockets import Client
@@ -162,7 +162,7 @@ class Decode:
         except Stopped:
             self._gaps.append(Gap("drained", 1, picture.n, picture.n))
             raise
-        pixels = self._masked(picture.pixels)
+        pixels = masked(picture.pixels, self._masks) if self._masks else picture.pixels
         self._write(slot, pixels)
         decoded = protocol.DecodedFrame(
             slot=slot,
@@ -183,16 +183,6 @@ class Decode:
         if self._pictures_wanted:
             self._pictures_wanted -= 1
             self._send(taken(picture, pixels))
-
-    def _masked(self, pixels: Array) -> Array:
-        """Return the pixels without what privacy masks hide."""
-        if not self._masks:
-            return pixels
-        from streamvis.sources.privacy import hide
-
-        pixels = np.array(pixels, order="C")  # the decoder may need its own again
-        hide(pixels, self._masks)
-        return pixels
 
     def _slot(self, width: int, height: int) -> str:
         """Wait for a granted slot that is large enough."""

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from streamvis import logs
 from streamvis.config import Pipeline, zones_of
@@ -40,6 +39,7 @@ from streamvis.runtime.routing import Core
 from streamvis.runtime.state import decoder_name
 from streamvis.sources import open_source as open_any
 from streamvis.sources.picture import Picture, Source
+from streamvis.sources.privacy import masked
 from streamvis.sources.spec import SourceSpec
 from streamvis.stages.protocol import Site
 
@@ -328,7 +328,9 @@ class Reader:
         counter.note(picture)
         picture = media_time.continued(picture)
         slot = self.slots[name].pop()
-        view = _masked(picture.pixels, self._specs[name]).view()
+        view = picture.pixels.view()
+        if masks := self._specs[name].privacy_masks:
+            view = masked(picture.pixels, masks)
         view.flags.writeable = False
         self._pictures[slot] = view
         decoded = protocol.DecodedFrame(
@@ -373,17 +375,6 @@ class Reader:
 
     def _fact(self, name: str, message: protocol.FromProcess) -> protocol.Fact:
         return protocol.Received(decoder_name(name), message, time.monotonic())
-
-
-def _masked(pixels: Array, spec: SourceSpec) -> Array:
-    """The pixels without what the privacy masks of their source hide."""
-    if not spec.privacy_masks:
-        return pixels
-    from streamvis.sources.privacy import hide
-
-    pixels = np.array(pixels, order="C")  # the decoder may need its own again
-    hide(pixels, spec.privacy_masks)
-    return pixels
 
 
 class InOrder:

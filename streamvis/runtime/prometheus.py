@@ -111,7 +111,12 @@ def exposition(
     status: Status, processes: Mapping[str, Usage], disk: Disk | None, age_s: float
 ) -> bytes:
     """Return the metrics in the text format of Prometheus."""
-    return generate_latest(_Collected(list(families(status, processes, disk, age_s))))
+    return text_of(families(status, processes, disk, age_s))
+
+
+def text_of(metrics: Iterable[Metric]) -> bytes:
+    """Return metrics in the text format of Prometheus."""
+    return generate_latest(_Collected(list(metrics)))
 
 
 def families(

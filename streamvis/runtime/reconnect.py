@@ -17,11 +17,19 @@ class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
     def pause_s(self, failed: int, chance: float) -> float:
         """Return the pause after `failed` attempts in a row, for a `chance` in [0, 1).
 
-        Between half and all of min(longest_s, first_s · 2^(failed − 1)), so that cameras behind
-        one switch do not come back all at once.
+        Cameras behind one switch do not come back all at once.
         """
-        pause = min(self.longest_s, self.first_s * 2 ** min(failed - 1, 30))
-        return pause * (1 - chance / 2)
+        return pause_s(failed, chance, self.first_s, self.longest_s)
+
+
+def pause_s(failed: int, chance: float, first_s: float, longest_s: float) -> float:
+    """Return the pause after `failed` attempts in a row, for a `chance` in [0, 1).
+
+    Between half and all of min(longest_s, first_s · 2^(failed − 1)): those that failed together
+    do not try again all at once.
+    """
+    pause = min(longest_s, first_s * 2 ** min(failed - 1, 30))
+    return pause * (1 - chance / 2)
 
 
 def reconnect_of(spec: SourceSpec, give_up_s: float | None = None) -> Reconnect | None:

@@ -9,19 +9,18 @@ Open files are kept while somebody looks at their pictures, so that the next one
 
 import os
 from functools import partial
-from uuid import UUID
 
 import msgspec
-import numpy as np
 
 from streamvis.errors import DataError, SourceError
+from streamvis.events.envelope import epoch_us
 from streamvis.recording.finding import SegmentList, segment_at
 from streamvis.runtime import manifest
 from streamvis.runtime.decode import jpeg
 from streamvis.runtime.opened import OPENED, OpenedSource, read
 from streamvis.sources.identity import Content, content_of, size_of
 from streamvis.sources.lookup import FoundPicture, LookupTimeoutError, open_lookup
-from streamvis.sources.privacy import hide
+from streamvis.sources.privacy import masked
 from streamvis.sources.segment_lookup import SegmentLookup
 from streamvis.web.open_recordings import OpenRecordings, Place
 from streamvis.web.operations import Answered
@@ -52,9 +51,7 @@ class RecordedPictures:
             name = msgspec.json.encode(entry)
             place = Place(name, partial(open_lookup, entry.spec()), self._unchanged(entry))
         found = self._found(place, media_us)
-        pixels = np.array(found.pixels, order="C")
-        if entry.privacy_masks:
-            hide(pixels, entry.privacy_masks)
+        pixels = masked(found.pixels, entry.privacy_masks)
         height, width = pixels.shape[:2]
         headers = {
             "content-type": "image/jpeg",
@@ -199,6 +196,6 @@ def _began_s(folder: RunFolder) -> float:
     """Return when the run began, by its id; segments from before are those of another run."""
     try:
         found = manifest.read(folder.out)
-        return int(UUID(found.epoch).int >> 80) // 1000 if found is not None else 0.0
-    except (DataError, ValueError):
+        return epoch_us(found.epoch) // 1_000_000 if found is not None else 0.0
+    except DataError:
         return 0.0

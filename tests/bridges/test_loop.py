@@ -206,13 +206,6 @@ class Reliable:
         pass
 
 
-def test_pauses_double_up_to_the_longest_and_are_shortened_by_chance():
-    limits = Settings()
-    assert [limits.pause_s(n, 0.0) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert limits.pause_s(10**6, 0.0) == 60
-    assert limits.pause_s(3, 0.999999) == pytest.approx(2, abs=1e-4)
-
-
 def row(number):
     return Row("a", number, number + 1, "track.begin", 0, b"%d" % number)
 

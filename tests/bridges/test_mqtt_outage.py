@@ -15,6 +15,7 @@ from streamvis.bridges.mqtt_broker import MqttSink, broker_at
 from streamvis.bridges.place import ProgressFile
 from streamvis.bridges.selection import is_lifecycle
 from streamvis.bridges.stop import Stop
+from streamvis.runtime.reconnect import pause_s
 from streamvis.stages import event_codec
 
 pytestmark = needs_mosquitto
@@ -101,8 +102,9 @@ def test_five_minutes_without_a_broker(tmp_path):
         wait_until(lambda: b"offline" in sub.payloads("sv/status"))  # it is the last message
         assert set(assert_all_there(log, events_of(sub)).values()) == {1}
     assert len(log.rows) > 1000
-    longest = [settings.pause_s(n, 0.0) for n in range(1, len(clock.waits) + 1)]
-    assert longest[-1] == settings.retry_longest_s
+    first_s, most_s = settings.retry_first_s, settings.retry_longest_s
+    longest = [pause_s(n, 0.0, first_s, most_s) for n in range(1, len(clock.waits) + 1)]
+    assert longest[-1] == most_s
     assert clock.now_s >= OUTAGE_S
     assert all(most / 2 < one <= most for one, most in zip(clock.waits, longest, strict=True))
     assert loop.counts.failed == len(clock.waits)

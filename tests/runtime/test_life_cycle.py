@@ -12,7 +12,7 @@ from streamvis.config import Pipeline, StageSpec
 from streamvis.messages import SourceInfo
 from streamvis.runtime import protocol
 from streamvis.runtime.plan import group_stages, one_stage_per_worker
-from streamvis.runtime.reconnect import Reconnect
+from streamvis.runtime.reconnect import Reconnect, pause_s
 from streamvis.runtime.routing import Core
 from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
 from streamvis.sources.picture import StreamStats
@@ -181,7 +181,13 @@ def test_a_lost_camera_is_offline_then_online_in_the_next_epoch_with_media_time_
     assert (report.reconnects, report.attempts) == (1, 1)
 
 
-def test_pauses_double_up_to_the_longest_and_are_shortened_by_chance(cameras):
+def test_pauses_double_up_to_the_longest_and_are_shortened_by_chance():
+    assert [pause_s(n, 0.0, 1.0, 60.0) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert pause_s(10**6, 0.0, 1.0, 60.0) == 60
+    assert pause_s(3, 0.999999, 1.0, 60.0) == pytest.approx(2, abs=1e-4)
+
+
+def test_a_camera_that_stays_away_is_tried_after_these_pauses(cameras):
     at = 1.0
     pauses = []
     for _ in range(8):
