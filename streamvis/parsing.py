@@ -4,7 +4,6 @@ Errors are one line: they list the allowed values, and suggest one for a misspel
 """
 
 import codecs
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -186,6 +185,8 @@ def convert(
 
 def alternatives(name: object, known: Iterable[object]) -> str:
     """Return the end of a sentence about an unknown name: the nearest names and all known ones."""
+    import difflib  # for errors only
+
     names = [str(one) for one in known]
     near = difflib.get_close_matches(str(name), names, cutoff=0.6)
     guess = f"; did you mean {' or '.join(near)}?" if near else "."

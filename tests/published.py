@@ -1,10 +1,11 @@
 """A publisher without a run: its site, what it is given, and what it has logged."""
 
+import msgspec
 import numpy as np
 from factories import packet, source, tracks
 
 from streamvis.config import Forecaster, Jipda, Segment
-from streamvis.events.envelope import content
+from streamvis.events.envelope import Provenance
 from streamvis.events.log import LogReader
 from streamvis.messages import Notice
 from streamvis.stages import event_codec
@@ -58,6 +59,13 @@ def logged(out):
             source: [event_codec().decode(row.payload) for row in log.events(source)]
             for source in log.cursors()
         }
+
+
+def content(event):
+    """The event without what differs between two runs of one file: names, clocks and devices."""
+    bare = msgspec.structs.replace(event.time, capture_us=0, emit_us=0)
+    prov = Provenance(pipeline=event.prov.pipeline)
+    return msgspec.structs.replace(event, id="", epoch="", time=bare, prov=prov, attachments=())
 
 
 def contents(out):

@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from published import content
 
 from streamvis import config
 from streamvis.errors import ConfigError
-from streamvis.events.envelope import Event, content
+from streamvis.events.envelope import Event
 from streamvis.events.log import LogReader
 from streamvis.messages import Forecast, Packet, Segmentation
 from streamvis.models import forecasting, swiftnet

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from counted_findings import counted
+from published import content
 
 from streamvis import config
-from streamvis.events.envelope import Event, content
+from streamvis.events.envelope import Event
 from streamvis.events.log import LogReader
 from streamvis.runtime import inline, launch
 from streamvis.runtime.host import build_stage

@@ -31,7 +31,7 @@ from streamvis.config.placement import (
     default_placement,
     load_placement,
 )
-from streamvis.config.site import Site, SiteSource, difference, load_site
+from streamvis.config.site import Site, SiteSource, load_site
 from streamvis.config.zones import (
     GivenZones,
     check_zones,
@@ -87,7 +87,6 @@ __all__ = [
     "check_zones",
     "default_pipeline",
     "default_placement",
-    "difference",
     "given_zones",
     "inputs_of",
     "lender_of",

@@ -2,12 +2,11 @@
 
 site = load_site(Path("configs/site.yaml"))
 run(site.specs())
-added, removed, changed = difference(site.specs(), load_site(path).specs())  # after an edit
 """
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,22 +98,6 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
                 "give each its own"
             )
     return Site(path, tuple(_spec(file, i, path) for i in range(len(file.sources))))
-
-
-def difference(
-    old: Sequence[SourceSpec], new: Sequence[SourceSpec]
-) -> tuple[list[SourceSpec], list[SourceSpec], list[SourceSpec]]:
-    """The sources that were added, removed and changed, by id; the changed ones as they are new."""
-    before, after = ({spec.id: _as_read(spec) for spec in specs} for specs in (old, new))
-    added = [spec for spec in new if spec.id not in before]
-    removed = [spec for spec in old if spec.id not in after]
-    changed = [s for s in new if s.id in before and before[s.id] != after[s.id]]
-    return added, removed, changed
-
-
-def _as_read(spec: SourceSpec) -> SourceSpec:
-    """The spec without what the run has added."""
-    return msgspec.structs.replace(spec, record_to="")
 
 
 def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:

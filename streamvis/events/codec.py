@@ -73,7 +73,7 @@ class Codec:
             event = _events.decode(data)
             kind = _types.decode(data).type
             what = self._bodies.decode(data) if kind in self.names else _other(kind, data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise DataError(f"not an event of {MAJOR}x ({len(data)} bytes): {error}") from None
         return msgspec.structs.replace(event, attachments=(), what=what)
 

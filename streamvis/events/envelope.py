@@ -190,13 +190,6 @@ def unlogged(payload: bytes) -> bytes:
     return payload[:-1] + b',"unlogged":true}'
 
 
-def content(event: Event) -> Event:
-    """The event without what differs between two runs of one file: names, clocks and devices."""
-    bare = msgspec.structs.replace(event.time, capture_us=0, emit_us=0)
-    prov = Provenance(pipeline=event.prov.pipeline)
-    return msgspec.structs.replace(event, id="", epoch="", time=bare, prov=prov, attachments=())
-
-
 def new_epoch() -> str:
     """The id of a new run."""
     return _uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))

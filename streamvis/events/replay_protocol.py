@@ -115,7 +115,7 @@ def decode_request(frames: Sequence[bytes]) -> tuple[list[bytes], Request]:
         raise DataError(f"found {len(frames)} frames, expected one frame of JSON")
     try:
         return head, _requests.decode(frames[-1])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(
             f'no request: {error}. Expected for example {{"get":"snapshot"}} or '
             '{"get":"events","source":"cam1","from_offset":0}'
@@ -126,7 +126,7 @@ def decode_reply(frames: Sequence[bytes]) -> Reply:
     """Return the reply; DataError for anything else."""
     try:
         return _replies.decode(frames[-1] if frames else b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(f"no reply of a replay server: {error}") from None
 
 

@@ -91,7 +91,7 @@ def starts_of(since: object, addresses: Sequence[str]) -> dict[str, object]:
     if since in ("now", "snapshot"):
         return dict.fromkeys(addresses, since)
     cursors: dict[str, msgspec.Raw] = {}
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with suppress(msgspec.DecodeError):
         cursors = msgspec.json.decode(str(since), type=dict[str, msgspec.Raw])
     if cursors.keys().isdisjoint(addresses):
         raise UsageError(

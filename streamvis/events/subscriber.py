@@ -63,7 +63,7 @@ def read_since(since: object, source: str | None) -> Since:
         if isinstance(since, str | bytes):
             return msgspec.json.decode(since, type=Cursor)
         return msgspec.convert(since, Cursor)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise UsageError(
             f"since={_short(since)}: {error}. Expected 'now', 'snapshot', an offset from 0, or the "
             "cursor of a subscription"

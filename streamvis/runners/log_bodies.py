@@ -62,7 +62,7 @@ class BodyReader:
     def _decoded(self, row: Row, decoder: Any) -> Any:
         try:
             return decoder.decode(row.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise DataError(
                 f"{self._path}: event {row.offset} of '{row.source}' is damaged: {error}. "
                 f"Expected a {row.type}; restore the file from a copy"

@@ -428,7 +428,7 @@ def decode_reply(data: bytes) -> Reply:
     """Return the reply; RunError when it is none."""
     try:
         return _decode_answer(data).reply
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RunError(f"the answer of the run cannot be read: {error}") from None
 
 
@@ -443,7 +443,7 @@ def decode_request(frames: list[bytes]) -> Request | Refusal:
         envelope = _decode_envelope(data)
         if envelope.version == VERSION:
             return _decode_request(envelope.request)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         return Refusal(f"the request cannot be read: {error}")
     return Refusal(
         f"version {envelope.version} of the control protocol; this run speaks {VERSION}: "

@@ -270,7 +270,7 @@ class Hub:
     def _handle(self, process: str, frames: list[bytes]) -> None:
         try:
             message = protocol.decode_from_process(frames[0])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError):
             self._server.refused += 1
             return
         if stream := self._core.stream_of(process):

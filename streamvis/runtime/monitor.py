@@ -35,7 +35,7 @@ class Monitor:
         self._out = out
         self._status: Status | None = None
         self._at = time.monotonic()
-        self._server = PageServer(address, lambda path: self.answer(path))
+        self._server = PageServer(address, self.answer)
 
     @property
     def url(self) -> str:

@@ -238,7 +238,7 @@ def _read(path: Path, kind: type[Keys]) -> Keys:
         raise ConfigError(f"{path}: {error.strerror}") from None
     try:
         keys = msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # its text may quote a key
+    except (msgspec.DecodeError, RecursionError):  # its text may quote a key
         members = ", ".join(f'"{name}"' for name in kind.__struct_fields__)
         raise ConfigError(
             f"{path} is not a file of keys ({len(data)} bytes): expected a JSON object with "

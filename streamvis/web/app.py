@@ -42,7 +42,7 @@ from streamvis.web.resources import Resources
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.snapshots import SourceSnapshots
 from streamvis.web.token import Logins
-from streamvis.web.video import VideoQuery, VideoStream
+from streamvis.web.video import VideoStream
 
 AT_ONCE = 4  # operations: each has a thread
 MOST_WAITING = 8  # calls of an operation with threads of its own
@@ -183,7 +183,7 @@ def _socket(stream: EventStream) -> Callable[[WebSocket], Coroutine[Any, Any, No
 
 def _video(stream: VideoStream) -> Callable[[WebSocket], Coroutine[Any, Any, None]]:
     async def endpoint(socket: WebSocket) -> None:
-        converted_query(VideoQuery, socket.query_params)
+        converted_query(NoQuery, socket.query_params)
         await stream.serve(socket, socket.path_params["source"])
 
     return endpoint

@@ -19,8 +19,8 @@ MOST_SCANNED = 20_000  # events of a source that are looked at for a page
 MOST_SCANNED_OF_ALL = 2000  # the same without a source: these are read as a whole
 LATEST_US = 2**63 - 2
 
-TYPE = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?$"
-TYPES = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?(,[a-z_]{1,32}(\.[a-z_]{1,32})?){0,31}$"
+_TYPE = r"[a-z_]{1,32}(\.[a-z_]{1,32})?"
+TYPES = rf"^{_TYPE}(,{_TYPE}){{0,31}}$"
 SOURCE = r"^[a-z0-9_-]{1,64}$"
 
 Time = Annotated[int, Meta(ge=0, le=LATEST_US)]

@@ -109,7 +109,7 @@ class Guard:
                 RefusedError(503, "the server", f"no answer within {REQUEST_S:g} s")
             )
         except StreamvisError as error:
-            await answer.refuse(refusal_of(error, "the request"))
+            await answer.refuse(refusal_of(error))
         except Exception as error:  # noqa: BLE001 - the server goes on, whatever the request was
             log("error", "a request failed", path=shown(str(scope["path"])), error=repr(error))
             await answer.refuse(

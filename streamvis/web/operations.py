@@ -20,6 +20,7 @@ from streamvis.web.problems import RefusedError, shown
 T = TypeVar("T", bound=msgspec.Struct)
 JSON = "application/json"
 LONGEST_BODY = 2**16  # bytes, unless an operation takes longer ones
+LONGEST_LINE = 600  # characters of an error
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ def body_of(operation: Operation, data: bytes, content_type: str) -> Any:
         raise RefusedError(415, "header Content-Type", shown(content_type), expected=JSON)
     try:
         raw = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RefusedError(400, "body", f"no JSON: {error}", expected="a JSON object") from None
     return _converted(raw, operation.body, "body", strict=True)
 
@@ -119,7 +120,7 @@ class _ConvertError(StreamvisError):
     """What `convert` raises here."""
 
 
-def shown_line(text: str, longest: int = 600) -> str:
+def shown_line(text: str) -> str:
     """Return a text of an error on one line, shortened."""
     line = "".join(c if c.isprintable() else "?" for c in text)
-    return line if len(line) <= longest else f"{line[:longest]}…"
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"

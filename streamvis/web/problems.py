@@ -52,7 +52,7 @@ class RefusedError(StreamvisError):
         return msgspec.json.encode(ErrorBody(self.problem))
 
 
-def refusal_of(error: StreamvisError, where: str) -> RefusedError:
+def refusal_of(error: StreamvisError) -> RefusedError:
     """Return an error of the packages below as the refusal of a request."""
     match error:
         case RefusedError():
@@ -69,7 +69,7 @@ def refusal_of(error: StreamvisError, where: str) -> RefusedError:
             status = 404
         case _:
             status = 400
-    return RefusedError(status, where, redacted(str(error)))
+    return RefusedError(status, "the request", redacted(str(error)))
 
 
 def shown(text: str) -> str:

@@ -78,7 +78,7 @@ class Resources:
                 f"summary.json of the run: {error.strerror}; expected the file that a run writes "
                 "at its end"
             ) from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except msgspec.DecodeError:
             raise DataError(
                 "summary.json of the run is not the summary of this version of streamvis"
             ) from None

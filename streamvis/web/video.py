@@ -8,11 +8,9 @@ source share its pictures, and without a viewer none is encoded.
 """
 
 import asyncio
-from typing import Annotated
 
 import msgspec
 from anyio import CapacityLimiter
-from msgspec import Meta
 from starlette.websockets import WebSocket
 
 from streamvis.errors import DataError, StreamvisError
@@ -30,15 +28,8 @@ from streamvis.web.video_viewer import Viewer
 PATH = "/ws/video/{source}"
 MOST_VIEWERS = 32  # of all sources
 STALL_S = 30.0  # for a viewer to acknowledge a picture
-LONGEST_SIDE_PX = 960  # of the pictures
 NO_SOURCE, STALLED, WRONG = 4404, 4408, 1008  # codes with which a connection ends
 LONGEST_REASON = 123  # bytes of the reason beside the code
-
-
-class VideoQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How large pictures may be."""
-
-    max_px: Annotated[int, Meta(ge=LONGEST_SIDE_PX, le=65535)] = LONGEST_SIDE_PX
 
 
 class VideoAck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,7 +127,7 @@ async def _receive(socket: WebSocket, viewer: Viewer, channel: VideoChannel) -> 
     while (message := await socket.receive())["type"] == "websocket.receive":
         try:
             seq = _decode(message.get("text") or message.get("bytes") or b"").ack
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError):
             return Close(WRONG, 'expected {"ack": seq} of a picture')
         channel.acknowledge(viewer, seq)
     return None

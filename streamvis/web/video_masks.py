@@ -46,7 +46,7 @@ _decode = msgspec.json.Decoder(MaskedScene).decode
 def mask_of_message(parts: list[bytes]) -> ClassMask | None:
     """Return the mask of a message of the feed; None: it has none.
 
-    Raises DecodeError, UnicodeDecodeError, RecursionError or IndexError for another message.
+    Raises DecodeError, RecursionError or IndexError for another message.
     """
     event = _decode(parts[PAYLOAD])
     mask, frame, time = event.scene.mask, event.frame, event.time

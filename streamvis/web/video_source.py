@@ -186,7 +186,7 @@ class VideoSources:
 
 def _take(channel: VideoChannel, parts: list[bytes]) -> bool:
     """Take a message of the feed; return whether it has tracks. Others are not for viewers."""
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+    with suppress(msgspec.DecodeError, RecursionError, IndexError):
         if parts[0] == envelope.topic(channel.source, video_masks.FAMILY).encode():
             if (mask := video_masks.mask_of_message(parts)) is not None:
                 channel.mask(mask)

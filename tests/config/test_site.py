@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.config.site import Site, SiteSource, difference, load_site
+from streamvis.config.site import Site, SiteSource, load_site
 from streamvis.errors import ConfigError, SourceError, UsageError
 from streamvis.fields import signed_area
 from streamvis.recording.settings import Clips, Recording, Segments
@@ -236,20 +236,6 @@ def test_a_password_in_a_file_that_all_may_read_is_warned_of(
     path.chmod(mode)
     load_site(path, {"PW": "pw"})
     assert ("has the mode 0644; expected 0600 or 0640" in capsys.readouterr().err) == warned
-
-
-def test_the_difference_of_two_files_is_by_id(tmp_path):
-    old, new = (
-        site(tmp_path, f"sources: [{CAMERA}}}, {{id: {kept}}}, {{id: {other}}}]").specs()
-        for kept, other in [
-            ("yard, uri: '1'", "gone, uri: '2'"),
-            ("new, uri: '2'", "yard, uri: '3'"),
-        ]
-    )
-    added, removed, changed = difference(old, new)
-    assert ([s.id for s in added], [s.id for s in removed]) == (["new"], ["gone"])
-    assert [(s.id, s.uri) for s in changed] == [("yard", "/dev/video3")]
-    assert difference(old, old) == ([], [], [])
 
 
 def test_a_recording_for_all_is_that_of_cameras_which_do_not_say(tmp_path):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import toys
+from published import content
 
 from streamvis.config import (
     Jipda,
@@ -15,7 +16,6 @@ from streamvis.config import (
     StageSpec,
     WorkerSpec,
 )
-from streamvis.events.envelope import content
 from streamvis.events.log import LogReader
 from streamvis.messages import Detections, Frame, Receipt, StageRun
 from streamvis.runtime import inline, launch

@@ -249,10 +249,9 @@ def test_what_is_refused(run, client):
         with watching(client, source) as viewer:
             code, reason = closed(viewer)
             assert (code, words in reason) == (4404, True), reason
-    for query in ("?max_px=x", "?max_px=2", "?what=1"):
-        with pytest.raises(InvalidStatus) as refused, watching(client, query=query):
-            pass
-        assert refused.value.response.status_code == 400
+    with pytest.raises(InvalidStatus) as refused, watching(client, query="?what=1"):
+        pass
+    assert refused.value.response.status_code == 400
     with pytest.raises(InvalidStatus) as refused, watching(client, origin="http://evil.example"):
         pass
     assert refused.value.response.status_code == 403

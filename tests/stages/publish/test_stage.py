@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import zmq
 from jsonschema import Draft202012Validator
-from published import EPOCH, contents, do, info_of, logged, notice_of, packet_of, site_at
+from published import EPOCH, content, contents, do, info_of, logged, notice_of, packet_of, site_at
 from waiting import PATIENCE_S
 
 from streamvis.config import Alarm, Publish, Segment
 from streamvis.errors import DataError, RunError
 from streamvis.events import retention
 from streamvis.events.client import Subscription
-from streamvis.events.envelope import Event, content, topic
+from streamvis.events.envelope import Event, topic
 from streamvis.events.feed import read_announcement
 from streamvis.events.log import Cursor, LogReader, LogWriter, Row
 from streamvis.events.mask_attachments import mask_of
