@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from published import content
 
 from streamvis import config
-from streamvis.events.envelope import Event, content
+from streamvis.events.envelope import Event
 from streamvis.events.log import LogReader
 from streamvis.messages import Actions
 from streamvis.models.off import Calibration, Off, OffConfig

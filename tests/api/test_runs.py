@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from published import content
 from walkers import assert_same, quick_people
 
 import streamvis
 from streamvis.api import runs
 from streamvis.config import Pipeline, Record, StageSpec, load_pipeline
 from streamvis.errors import ConfigError, SourceError, UsageError, WeightsError
-from streamvis.events.envelope import Event, content
+from streamvis.events.envelope import Event
 from streamvis.events.log import LogReader
 from streamvis.messages import Detections, Packet, Receipt
 from streamvis.runtime.output import LOCK
