@@ -22,7 +22,7 @@ import numpy as np
 import zmq
 
 from streamvis.errors import RunError
-from streamvis.events import envelope
+from streamvis.events import envelope, topics
 from streamvis.events.envelope import Event, FrameRef, Provenance, Time, new_epoch
 from streamvis.events.feed import QUEUE, WELCOME
 from streamvis.events.log import Cursor, LogReader, LogWriter, Row
@@ -215,7 +215,7 @@ def _bare_xpub(epoch: str) -> "Iterator[tuple[zmq.Socket[bytes], str]]":
 
 def _send_bare(xpub: "zmq.Socket[bytes]", rows: list[Row]) -> None:
     for row in rows:
-        topic = envelope.topic(row.source, "track").encode()
+        topic = topics.of(row.source, "track").encode()
         xpub.send_multipart([topic, row.tseq.to_bytes(8), row.payload])
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from streamvis.bridges.place import Place, digest_of
 from streamvis.errors import DataError
-from streamvis.events.envelope import SYSTEM
 from streamvis.events.log import LogReader, Row
 from streamvis.events.log_schema import emitted_us
+from streamvis.events.topics import SYSTEM
 
 PATIENCE_S = 5.0  # a log that is just being made, or closed, cannot be read for a moment
 

@@ -22,8 +22,8 @@ from streamvis.bridges.selection import is_lifecycle
 from streamvis.bridges.source_state import UPDATES, Shapes, SourceNow, fold, touched_by
 from streamvis.errors import DataError
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import SYSTEM
 from streamvis.events.log import Row
+from streamvis.events.topics import SYSTEM
 from streamvis.logs import warn
 
 CUT_OFF_STATUSES = ("online", "stalled")

@@ -23,13 +23,14 @@ import zmq
 import zmq.asyncio
 
 from streamvis.errors import DataError, UsageError
-from streamvis.events import envelope
 from streamvis.events import replay_protocol as protocol
+from streamvis.events import topics
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import SYSTEM_TOPIC, Event, Lost, Snapshot
+from streamvis.events.envelope import Event, Lost, Snapshot
 from streamvis.events.feed import LONGEST, WELCOME
 from streamvis.events.inbox import Inbox
 from streamvis.events.subscriber import Cursor, Place, Subscriber, read_since
+from streamvis.events.topics import SYSTEM_TOPIC
 from streamvis.transport.keys import ClientKeys
 from streamvis.transport.refusal import check, refusals
 
@@ -227,11 +228,11 @@ class Subscription:
         subscriber.setsockopt(zmq.RCVHWM, QUEUE)
         subscriber.setsockopt(zmq.MAXMSGSIZE, LONGEST)
         subscriber.setsockopt(zmq.IPV6, int("[" in self.endpoint))
-        topics = [f"sv1/{source}/" if source else "sv1/"]
+        wanted = [f"sv1/{source}/" if source else "sv1/"]
         if source and family:
-            topics = [envelope.topic(source, family)]
-        topics += [envelope.topic(source, "hb"), SYSTEM_TOPIC] if source else []
-        for topic in topics:  # heartbeats last: when one comes, all before it are in force
+            wanted = [topics.of(source, family)]
+        wanted += [topics.of(source, "hb"), SYSTEM_TOPIC] if source else []
+        for topic in wanted:  # heartbeats last: when one comes, all before it are in force
             subscriber.setsockopt(zmq.SUBSCRIBE, topic.encode())
         subscriber.setsockopt(zmq.SUBSCRIBE, WELCOME)
         try:

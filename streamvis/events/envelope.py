@@ -28,8 +28,6 @@ from streamvis.messages import StageRun
 
 SCHEMA = "streamvis.event/1.0"
 MAJOR = "streamvis.event/1."
-SYSTEM = "_sys"  # in place of a source: the publisher itself
-SYSTEM_TOPIC = f"sv1/{SYSTEM}/"
 
 Box = tuple[float, float, float, float]
 Pair = tuple[float, float]
@@ -166,11 +164,6 @@ def type_of(what: EventBody) -> str:
 
 def family_of(what: EventBody) -> str:
     return type_of(what).partition(".")[0]
-
-
-def topic(source: str, family: str) -> str:
-    """The trailing slash is part of it, or the prefix `cam1` would also match `cam10`."""
-    return SYSTEM_TOPIC if source == SYSTEM else f"sv1/{source}/{family}/"
 
 
 _SEAM = b',"attachments":[],"what":{'  # cannot occur in a string

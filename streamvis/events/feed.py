@@ -28,17 +28,9 @@ import msgspec
 import zmq
 
 from streamvis.errors import ConfigError, RunError
-from streamvis.events import envelope
-from streamvis.events.envelope import (
-    SYSTEM,
-    SYSTEM_TOPIC,
-    Beat,
-    Event,
-    Heartbeat,
-    Provenance,
-    Time,
-    new_epoch,
-)
+from streamvis.events import envelope, topics
+from streamvis.events.envelope import Beat, Event, Heartbeat, Provenance, Time, new_epoch
+from streamvis.events.topics import SYSTEM, SYSTEM_TOPIC
 from streamvis.files import replace
 from streamvis.transport.peers import Peers
 
@@ -119,7 +111,7 @@ class Feed:
     def publish(self, messages: Iterable[Message]) -> None:
         """Queue messages for the thread; never waits."""
         for source, family, tseq, payload, attachments in messages:
-            topic = envelope.topic(source, family)
+            topic = topics.of(source, family)
             parts = [topic.encode(), tseq.to_bytes(8), payload, *attachments]
             try:
                 self._inlet.send_multipart(parts, zmq.NOBLOCK)
@@ -142,7 +134,7 @@ class Feed:
 
     def wants_frames(self, source: str) -> bool:
         """Whether there is a subscriber to the topic of the frames of a source."""
-        return self._peers.subscribe_to(envelope.topic(source, ON_DEMAND).encode())
+        return self._peers.subscribe_to(topics.of(source, ON_DEMAND).encode())
 
     @property
     def refused(self) -> dict[str, int]:
@@ -262,7 +254,7 @@ class _PublisherLoop:
     def _send_heartbeats(self, *, ended: bool = False) -> None:
         for source, last in self.last.items():
             beat = Beat(last=last, dropped=self._dropped_of(source))
-            self._send_heartbeat(envelope.topic(source, "hb"), source, beat)
+            self._send_heartbeat(topics.of(source, "hb"), source, beat)
         self._send_heartbeat(SYSTEM_TOPIC, SYSTEM, self._state(ended=ended))
         self.last_beat_s = time.monotonic()
         self.next_beat_s = self.last_beat_s + BEAT_S

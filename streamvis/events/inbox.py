@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import msgspec
 
 from streamvis.errors import DataError
-from streamvis.events import envelope
+from streamvis.events import topics
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import SYSTEM, SYSTEM_TOPIC, Event, Heartbeat, Lost, Time, new_epoch
+from streamvis.events.envelope import Event, Heartbeat, Lost, Time, new_epoch
 from streamvis.events.feed import LONGEST, ON_DEMAND, WELCOME
+from streamvis.events.topics import SYSTEM, SYSTEM_TOPIC
 
 MOST_PARTS = 16  # of a message
 
@@ -52,7 +53,7 @@ class Inbox:
 
     def count(self, event: Event) -> list[Event]:
         """The event, if it is wanted and new, after what was lost before it."""
-        topic = envelope.topic(event.source, event.family)
+        topic = topics.of(event.source, event.family)
         if self._epochs.get(event.source) != event.epoch:
             self._epochs[event.source] = event.epoch
             for known in [t for t in self._last if t.startswith(f"sv1/{event.source}/")]:
@@ -86,7 +87,7 @@ class Inbox:
         """A heartbeat is sent after the messages it counts: those not received are lost."""
         found: list[Event] = []
         for family, tseq in beat.hb.last.items():
-            topic = envelope.topic(event.source, family)
+            topic = topics.of(event.source, family)
             if self.wants_source(event.source) and self.wants_family(family):
                 last = self._last.get(topic, tseq)
                 self._last[topic] = max(tseq, last)
@@ -117,7 +118,7 @@ def _parsed(parts: Sequence[bytes], codec: Codec) -> Event:
         raise DataError(f"not a message of the feed: {len(parts)} frames, expected 3 or more")
     event = codec.decode(parts[2])
     tseq = int.from_bytes(parts[1])
-    topic = envelope.topic(event.source, event.family)
+    topic = topics.of(event.source, event.family)
     if parts[0] != topic.encode() or tseq != event.tseq:
         raise DataError("topic or number of a message differ from those of its event")
     if len(parts) > 3:

@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 
 from streamvis.errors import DataError
-from streamvis.events.envelope import SYSTEM
 from streamvis.events.lane_bins import (
     BEGINS,
     EVENTS,
@@ -34,6 +33,7 @@ from streamvis.events.lane_bins import (
 from streamvis.events.lane_file import TABLES, check_room, open_file
 from streamvis.events.lanes import OTHER, SOURCE, LaneFold, LaneName, LaneSpan
 from streamvis.events.log import LogReader
+from streamvis.events.topics import SYSTEM
 from streamvis.logs import warn
 
 CHUNK = 5000  # events that are read at once

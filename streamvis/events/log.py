@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from streamvis.errors import DataError, RunError
 from streamvis.events import log_schema
-from streamvis.events.envelope import SYSTEM
+from streamvis.events.topics import SYSTEM
 
 FILE_NAME = "events.db"
 BUSY_S = 5.0

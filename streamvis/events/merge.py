@@ -25,8 +25,8 @@ from urllib.parse import quote
 
 from streamvis.errors import DataError, RunError, UsageError
 from streamvis.events import log_schema
-from streamvis.events.envelope import SYSTEM
 from streamvis.events.log import CHUNK, Cursor, LogReader, Row
+from streamvis.events.topics import SYSTEM
 from streamvis.files import sync
 
 _INSERT = (

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
 from streamvis.errors import UsageError
-from streamvis.events.envelope import SYSTEM
 from streamvis.events.feed import Feed, Message
 from streamvis.events.log import LogReader, Row
+from streamvis.events.topics import SYSTEM
 
 FASTEST_S = 1e-4  # between two events on a feed: faster ones would overflow its queues
 LOOK_S = 0.05  # between two looks for a subscriber

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from streamvis.errors import UsageError
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import SYSTEM, Event, Lost
+from streamvis.events.envelope import Event, Lost
 from streamvis.events.feed import ON_DEMAND
 from streamvis.events.log import LogReader
 from streamvis.events.subscriber import Since, read_since
+from streamvis.events.topics import SYSTEM
 from streamvis.sources.spec import ID
 
 ALONE = ("hb", ON_DEMAND)  # families that only come to those who ask for nothing else

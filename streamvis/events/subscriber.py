@@ -20,11 +20,12 @@ from typing import Literal
 import msgspec
 
 from streamvis.errors import DataError, UsageError
-from streamvis.events import envelope
 from streamvis.events import replay_protocol as protocol
-from streamvis.events.envelope import SYSTEM, Event, Heartbeat, Lost, Snapshot, Time, new_epoch
+from streamvis.events import topics
+from streamvis.events.envelope import Event, Heartbeat, Lost, Snapshot, Time, new_epoch
 from streamvis.events.feed import ON_DEMAND
 from streamvis.events.inbox import Inbox
+from streamvis.events.topics import SYSTEM
 
 LONGEST_SHOWN = 80  # characters of a value in an error
 EARLY = 10_000  # events that are kept until it is known whether there is a replay server
@@ -422,7 +423,7 @@ class Subscriber:
         if last < first:
             return []
         self.inbox.lost += last - first + 1
-        topic = envelope.topic(source, family)
+        topic = topics.of(source, family)
         return [self._made(source, Lost(topic=topic, first=first, last=last), -1)]
 
     def _made(self, source: str, what: Lost | Snapshot, offset: int) -> Event:

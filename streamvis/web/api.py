@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from streamvis.errors import DataError, RunError, StreamvisError, UsageError
-from streamvis.events.envelope import SYSTEM
 from streamvis.events.log import Cursor
+from streamvis.events.topics import SYSTEM
 from streamvis.logs import redacted
 from streamvis.runtime import health, prometheus
 from streamvis.runtime.control import (

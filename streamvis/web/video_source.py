@@ -15,7 +15,7 @@ import zmq.asyncio
 from anyio import CapacityLimiter
 
 from streamvis.errors import RunError, UsageError
-from streamvis.events import envelope
+from streamvis.events import topics
 from streamvis.events.feed import LONGEST, ON_DEMAND, read_announcement
 from streamvis.runtime.control import GetPicture, Refusal, SourcePicture
 from streamvis.runtime.control_client import AsyncConversation
@@ -176,7 +176,7 @@ class VideoSources:
         subscriber.setsockopt(zmq.MAXMSGSIZE, LONGEST)
         subscriber.setsockopt(zmq.IPV6, int("[" in endpoint))
         for family in (ON_DEMAND, video_masks.FAMILY):
-            subscriber.setsockopt(zmq.SUBSCRIBE, envelope.topic(source, family).encode())
+            subscriber.setsockopt(zmq.SUBSCRIBE, topics.of(source, family).encode())
         try:
             subscriber.connect(endpoint)
         except zmq.ZMQError as error:
@@ -187,7 +187,7 @@ class VideoSources:
 def _take(channel: VideoChannel, parts: list[bytes]) -> bool:
     """Take a message of the feed; return whether it has tracks. Others are not for viewers."""
     with suppress(msgspec.DecodeError, RecursionError, IndexError):
-        if parts[0] == envelope.topic(channel.source, video_masks.FAMILY).encode():
+        if parts[0] == topics.of(channel.source, video_masks.FAMILY).encode():
             if (mask := video_masks.mask_of_message(parts)) is not None:
                 channel.mask(mask)
             return False

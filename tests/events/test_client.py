@@ -15,7 +15,7 @@ from waiting import PATIENCE_S
 import streamvis
 from streamvis.api.subscription import listen, subscribe
 from streamvis.errors import UsageError
-from streamvis.events import envelope
+from streamvis.events import topics
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Beat, Heartbeat, Lost, encode
 from streamvis.events.feed import Feed
@@ -29,7 +29,7 @@ def beat_of(last, source="cam1", epoch=EPOCH):
 
 
 def wire(event, topic=None):
-    topic = topic or envelope.topic(event.source, event.family)
+    topic = topic or topics.of(event.source, event.family)
     return [topic.encode(), struct.pack(">Q", event.tseq), encode(event)]
 
 

@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
 
@@ -308,3 +310,10 @@ def test_an_address_in_use_and_a_path(log, tmp_path):
         assert process.endpoint == path
         assert reply_to(socket, get="status")["reply"] == "status"
     assert not (tmp_path / "feed-replay").exists()
+
+
+def test_the_server_does_without_numpy():
+    """It is a process of each run that publishes: an import costs its start, and its memory."""
+    code = "import sys, streamvis.events.replay; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.errors import UsageError
-from streamvis.events import envelope
+from streamvis.events import envelope, topics
 from streamvis.events.client import beside
 from streamvis.events.envelope import Beat, Event, Heartbeat, Lost, Snapshot, Time, encode
 from streamvis.events.inbox import Inbox
@@ -93,7 +93,7 @@ class Publisher:
 
 
 def wire(event, topic=None):
-    topic = topic or envelope.topic(event.source, event.family)
+    topic = topic or topics.of(event.source, event.family)
     return [topic.encode(), event.tseq.to_bytes(8), encode(event)]
 
 

@@ -22,7 +22,6 @@ import msgspec
 from streamvis.events import envelope
 from streamvis.events.deriver import PublishPolicy
 from streamvis.events.envelope import (
-    SYSTEM,
     Event,
     Provenance,
     encode,
@@ -36,6 +35,7 @@ from streamvis.events.kept_log import KeptLog, Missing
 from streamvis.events.log import Cursor, LogDiskError, LogWriter, Row
 from streamvis.events.replay_process import ReplayProcess
 from streamvis.events.retention import FOREVER, Retention, evictor_of
+from streamvis.events.topics import SYSTEM
 from streamvis.messages import (
     ClipEvent,
     Ending,

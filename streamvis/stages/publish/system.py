@@ -6,10 +6,11 @@ from pathlib import Path
 import msgspec
 
 from streamvis.events.disk import DiskWatch
-from streamvis.events.envelope import SYSTEM, EventBody, Time
+from streamvis.events.envelope import EventBody, Time
 from streamvis.events.kept_log import Missing
 from streamvis.events.log import Cursor
 from streamvis.events.system_events import Disk, SysDiskLow, SysDiskOk, SysUnlogged, Unlogged
+from streamvis.events.topics import SYSTEM
 from streamvis.stages.publish.derive import TimedDraft
 
 

@@ -15,9 +15,9 @@ from waiting import PATIENCE_S
 
 from streamvis.config import Alarm, Publish, Segment
 from streamvis.errors import DataError, RunError
-from streamvis.events import retention
+from streamvis.events import retention, topics
 from streamvis.events.client import Subscription
-from streamvis.events.envelope import Event, topic
+from streamvis.events.envelope import Event
 from streamvis.events.feed import read_announcement
 from streamvis.events.log import Cursor, LogReader, LogWriter, Row
 from streamvis.events.mask_attachments import mask_of
@@ -302,7 +302,9 @@ def heard(sub):
 
 
 def published(rows):
-    return [(topic(row.source, row.type.partition(".")[0]), row.tseq, row.payload) for row in rows]
+    return [
+        (topics.of(row.source, row.type.partition(".")[0]), row.tseq, row.payload) for row in rows
+    ]
 
 
 def test_what_is_logged_is_published_as_it_is(tmp_path):
