@@ -23,7 +23,8 @@ from hypothesis import settings
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "oracles")]
 
 from compiled_networks import share_compiled
-from shared_files import SharedFiles, parent_in
+from process_tree import child_ids
+from shared_files import SharedFiles
 from waiting import PATIENCE_S
 
 from streamvis.config import Machine, placement
@@ -43,7 +44,6 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup
 Write = Callable[[Path, Sequence[np.ndarray], int], None]
 Golden = Callable[[Path, str], None]
 GOLDEN_LIMIT_BYTES = 50_000
-CHILDREN = Path("/proc/thread-self/children")
 NOT_OURS = ("/dev/null", "/dev/urandom", "/dev/nvidia", "/proc/", "/sys/")
 
 
@@ -150,23 +150,11 @@ def nothing_left_behind(shared_files):
 
 def _resources(shared_files: SharedFiles) -> set[str]:
     return {
-        *(f"process {pid}" for pid in _children()),  # a name changes after the start
+        *(f"process {pid}" for pid in child_ids(os.getpid())),  # a name changes after the start
         *(f"thread {t.name} {t.ident}" for t in threading.enumerate()),
         *(f"descriptor {fd}: {target}" for fd, target in _descriptors()),
         *(f"file {path}" for path in shared_files() if _is_left(path)),
     }
-
-
-def _children() -> Iterator[int]:
-    if not CHILDREN.exists():  # a kernel without CONFIG_PROC_CHILDREN
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
-                if parent_in(path.read_text()) == os.getpid():
-                    yield int(path.parent.name)
-        return
-    for tid in os.listdir("/proc/self/task"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            yield from map(int, Path(f"/proc/self/task/{tid}/children").read_text().split())
 
 
 def _named(left: str) -> str:

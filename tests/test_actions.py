@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from process_tree import children
 from published import content
 
 from streamvis import config
@@ -61,19 +62,6 @@ def expected(pipeline, tmp_path_factory) -> list[Event]:
     return events(out)
 
 
-def children(stage: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes()
-            parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # gone meanwhile
-            continue
-        if parent == os.getpid() and stage.encode() in command:
-            found.append(int(path.parent.name))
-    return found
-
-
 def test_what_goes_on_in_the_frame_begins_goes_on_and_ends(expected):
     kinds = [event.type for event in expected]
     assert kinds[:2] == ["source.online", "action.begin"]
@@ -100,7 +88,7 @@ def test_a_killed_worker_is_cold_for_a_while_and_the_run_goes_on(pipeline, expec
             except Exception:  # noqa: BLE001 - the log may not be there yet
                 pass
             time.sleep(0.01)
-        for pid in children("act"):
+        for pid in children(word="act"):
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
 

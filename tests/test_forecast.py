@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from process_tree import children
 from published import content
 
 from streamvis import config
@@ -147,7 +148,7 @@ def test_a_killed_worker_is_cold_for_a_while_and_forgets_no_forecast(pipeline, e
             except Exception:  # noqa: BLE001 - the log may not be there yet
                 pass
             time.sleep(0.01)
-        for pid in children("segment+forecast"):
+        for pid in children(word="segment+forecast"):
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
 
@@ -177,19 +178,6 @@ def test_a_killed_worker_is_cold_for_a_while_and_forgets_no_forecast(pipeline, e
 
 def is_warm(event: Event) -> bool:
     return event.type == "forecast.segmentation" and event.what.forecast.warm
-
-
-def children(stages: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes()
-            parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # gone meanwhile
-            continue
-        if parent == os.getpid() and stages.encode() in command:
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_everything_runs_in_one_graph_and_meets_in_the_video(settings, tmp_path):

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_pipeline import events, frames_logged, workers
+from process_tree import children
+from test_pipeline import events, frames_logged
 
 from streamvis import config
 from streamvis.runtime import inline, launch
@@ -90,8 +91,8 @@ def test_a_worker_that_dies_leaves_no_trace(pictures, expected, tmp_path):
     def kill() -> None:
         deadline = time.monotonic() + 300
         while frames_logged(tmp_path) < STILL[5] and time.monotonic() < deadline:
-            time.sleep(0.05)  # it reads the whole log
-        for pid in workers("detect"):
+            time.sleep(0.05)
+        for pid in children(word="detect"):
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
 

@@ -4,14 +4,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from counted_findings import counted
+from process_tree import children
 from published import content
 
 from streamvis import config
+from streamvis.errors import DataError
 from streamvis.events.envelope import Event
 from streamvis.events.log import LogReader
 from streamvis.runtime import inline, launch
@@ -24,6 +25,7 @@ from streamvis.stages.track.mot import write_tracks
 
 SCENE = "a=synthetic:walkers?people=4&seconds=4&fps=10&size=320x240&seed=5"
 FRAMES = 40
+LATEST = 20  # events, one of which at least is about a frame
 
 
 def pipeline() -> config.Pipeline:
@@ -68,23 +70,15 @@ def expected(tmp_path_factory) -> list[Event]:
     return events(out)
 
 
-def workers(stage: str) -> Iterator[int]:
-    """Pids of our worker processes that host a stage."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().split(b"\0")
-            parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # gone meanwhile
-            continue
-        if parent == os.getpid() and any(stage.encode() in word for word in command):
-            yield int(path.parent.name)
-
-
 def frames_logged(out: Path) -> int:
+    """The number of the last frame that events of the log are about, from 1."""
     try:
-        return max((e.frame.n for e in events(out) if e.frame), default=-1) + 1
-    except Exception:  # noqa: BLE001 - the log may not be there yet
+        with LogReader(out / "events.db") as log:
+            latest = log.numbered(log.newest() - LATEST, LATEST + 1)
+    except DataError:  # it is not there yet
         return 0
+    found = [event_codec().decode(row.payload) for _, row in latest]
+    return max((event.frame.n for event in found if event.frame), default=-1) + 1
 
 
 def test_people_are_found_and_followed_in_a_made_up_scene(expected):
@@ -128,8 +122,8 @@ def test_killing_workers_leaves_no_trace(placement, victims, expected, tmp_path)
         for number, stage in enumerate(victims, 1):
             deadline = time.monotonic() + 300
             while frames_logged(tmp_path) < 7 * number and time.monotonic() < deadline:
-                time.sleep(0.05)  # it reads the whole log
-            for pid in workers(stage):
+                time.sleep(0.05)
+            for pid in children(word=stage):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(stage)
 

@@ -265,26 +265,37 @@ def logged(path: Path) -> int:
         return 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_drains_a_run_and_leaves_its_files_whole(number, code, tmp_path):
+def signalled(number, when, folder, *words) -> dict:
+    """The summary of a run that got a signal, and its exit code."""
     scene = "a=synthetic:walkers?people=3&seconds=600&fps=10&size=320x240"
-    people = str(pipeline(tmp_path, PEOPLE))
-    command = ["run", people, "--source", scene, "--out", str(tmp_path), "--annotate"]
+    command = ["run", *words, "--source", scene, "--out", folder]
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamvis", *command], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "streamvis", *map(str, command)], stderr=subprocess.PIPE, text=True
     )
-    assert process.stderr is not None
     with process:
-        until(lambda: logged(tmp_path / "events.db") > 5)
+        until(when)
         process.send_signal(number)
-        assert process.wait(PATIENCE_S) == code
+        code = process.wait(PATIENCE_S)
+    return json.loads((folder / "summary.json").read_text()) | {"code": code}
+
+
+def test_ctrl_c_drains_a_run(tmp_path):
+    opened = (tmp_path / "sources.json").exists
+    summary = signalled(signal.SIGINT, opened, tmp_path, pipeline(tmp_path, MOTION))
+    assert (summary["code"], summary["interrupted"], summary["error"]) == (130, "SIGINT", "")
+    assert [source["ending"] for source in summary["sources"]] == ["drained"]
+
+
+def test_a_signal_drains_a_run_and_leaves_its_files_whole(tmp_path):
+    people = pipeline(tmp_path, PEOPLE)
+    several = lambda: logged(tmp_path / "events.db") > 5  # noqa: E731
+    summary = signalled(signal.SIGTERM, several, tmp_path, people, "--annotate")
+    assert (summary["code"], summary["interrupted"]) == (0, "SIGTERM")
     exported = call("events", "export", tmp_path).stdout.splitlines()
     kinds = [json.loads(line)["type"] for line in exported]
     assert kinds.count("track.begin") == kinds.count("track.end")
     with av.open(str(tmp_path / "annotated.mp4")) as film:
         assert sum(1 for _ in film.decode(video=0)) > 0
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["interrupted"] == signal.Signals(number).name
     assert (tmp_path / "tracks.txt").exists()
 
 

@@ -10,6 +10,9 @@ from typer.testing import CliRunner
 from waiting import PATIENCE_S, until
 
 from streamvis.cli.main import app
+from streamvis.errors import RunError
+from streamvis.runtime.control import ListSources
+from streamvis.runtime.control_client import ask, find_run
 
 PIPELINE = "stages: [{name: camera, run: {kind: camera_motion}}]\n"
 SCENE = "synthetic:walkers?live=true&people=1&seconds=3600&fps=5&size=64x48"
@@ -21,13 +24,15 @@ def site_of(**scenes):
 
 
 def streamvis(*arguments, stdin=""):
-    command = [sys.executable, "-m", "streamvis", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
+    return CliRunner().invoke(app, [*map(str, arguments)], input=stdin)
 
 
 def states(out):
-    done = CliRunner().invoke(app, ["sources", "list", "--json", "--run", str(out)])
-    return {s["id"]: s["state"] for s in json.loads(done.stdout)} if not done.exit_code else {}
+    try:
+        found = ask(find_run(str(out)), ListSources()).sources
+    except RunError:  # it has yet to begin
+        return {}
+    return {source.id: source.state for source in found}
 
 
 def test_a_service_is_changed_by_commands_and_by_its_file(tmp_path):
@@ -44,15 +49,17 @@ def test_a_service_is_changed_by_commands_and_by_its_file(tmp_path):
         try:
             until(lambda: states(out) == {"gate": "online", "yard": "online"})
             added = streamvis("sources", "add", "-", "--run", out, stdin=f"hall={SCENE}\n")
-            assert (added.returncode, added.stderr) == (0, "added hall\n")
+            assert (added.exit_code, added.stderr) == (0, "added hall\n")
             until(lambda: states(out).get("hall") == "online")
             site.write_text(site_of(gate=1, dock=4))
             os.kill(service.pid, signal.SIGHUP)
             expected = {"gate": "online", "yard": "ended", "hall": "online", "dock": "online"}
             until(lambda: states(out) == expected)
+            listed = json.loads(streamvis("sources", "list", "--json", "--run", out).stdout)
+            assert {source["id"]: source["state"] for source in listed} == expected
             assert streamvis("sources", "remove", "hall", "--run", out).stderr == "removed hall\n"
             told = streamvis("status", "--run", out)
-            assert (told.returncode, told.stderr) == (0, "")
+            assert (told.exit_code, told.stderr) == (0, "")
             assert "hall" in told.stdout
             assert f"disk of {out}" in told.stdout
         finally:

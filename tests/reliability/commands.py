@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+from process_tree import child_ids
 from waiting import PATIENCE_S
 
 STREAMVIS = (sys.executable, "-m", "streamvis")
@@ -26,17 +26,6 @@ def streamvis(*arguments, prefix=(), **settings):
     )
 
 
-def children(pid):
-    """By process id: the command lines of the children of a process."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # gone meanwhile
-            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
-                command = (path.parent / "cmdline").read_bytes().replace(b"\0", b" ")
-                found[int(path.parent.name)] = command.decode()
-    return found
-
-
 def until(condition, process=None):
     """Wait until it holds, and return what it gave; fail when a process ends before."""
     deadline = time.monotonic() + PATIENCE_S
@@ -49,7 +38,7 @@ def until(condition, process=None):
 
 def kill_all(process):
     """Kill -9 a run: the hub and, at the same moment, every process that it has started."""
-    pids = [process.pid, *children(process.pid)]
+    pids = [process.pid, *child_ids(process.pid)]
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -10,7 +10,8 @@ from contextlib import closing
 import films
 import pytest
 import street
-from commands import CAMERA, STREAMVIS, children, until
+from commands import CAMERA, STREAMVIS, until
+from process_tree import children
 
 from streamvis.sources import resolve
 
@@ -34,7 +35,7 @@ def expected(film, tmp_path_factory):
 
 
 def pids(what):
-    return [pid for pid, command in children(os.getpid()).items() if f" {what}#" in command]
+    return list(children(word=f" {what}#"))
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
@@ -80,7 +81,7 @@ def test_a_process_that_dies_again_and_again_ends_the_run_with_a_reason(tmp_path
     with closing(Run(command, cwd=tmp_path, **pipes)) as process:
 
         def another():
-            found = {p for p, c in children(process.pid).items() if f" {victim}#" in c} - killed
+            found = {*children(process.pid, f" {victim}#")} - killed
             return found or process.poll() is not None
 
         while process.poll() is None:

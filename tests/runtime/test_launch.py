@@ -14,6 +14,7 @@ import av
 import msgspec
 import pytest
 import toys
+from process_tree import children
 from waiting import PATIENCE_S, until
 
 from streamvis.config import (
@@ -76,18 +77,6 @@ def logs(out):
     return {path.name: path.read_text() for path in out.glob("*.log")}
 
 
-def processes(what):
-    """Pids of our children whose command line holds `what`."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode()
-            stat = (path.parent / "stat").read_text()
-        except OSError:
-            continue
-        if what in command and int(stat.rpartition(")")[2].split()[1]) == os.getpid():
-            yield int(path.parent.name)
-
-
 def runs(pid):
     """Whether the process is there, and not only waits to be reaped."""
     try:
@@ -128,7 +117,7 @@ def test_many_processes_give_what_one_gives(tmp_path):
 
     def look(status):
         seen.append(status)
-        assert not list(processes("geheim"))
+        assert not children(word="geheim")
 
     summary = run(pipeline, placement, sources, tmp_path / "many", on_status=look)
     assert logs(tmp_path / "many") == undisturbed(pipeline, sources, tmp_path / "one")
@@ -161,7 +150,7 @@ def test_kill_9_of_every_kind_of_worker_changes_nothing(tmp_path):
             while not log.exists() or len(log.read_text().splitlines()) < moment:
                 if over.wait(0.001):
                     return
-            for pid in processes(victim):
+            for pid in children(word=victim):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(victim)
 
@@ -485,12 +474,7 @@ def test_sigterm_does_not_wait_for_a_stage_that_never_returns(hub, tmp_path):
 @pytest.mark.parametrize("who", ["detect", "track+publish"])
 def test_sigterm_does_not_wait_for_a_worker_that_is_stopped(hub, tmp_path, who):
     process = hub(limits=Limits(drain_heartbeat_timeout_s=1.5))
-    (victim,) = (
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if f"\0{who}.0#".encode() in (line := path.read_bytes())
-        and f"\0{process.pid}\0".encode() in line
-    )
+    (victim,) = children(process.pid, f" {who}.0#")
     os.kill(victim, signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=PATIENCE_S)
@@ -504,16 +488,12 @@ def test_sigterm_does_not_wait_for_a_worker_that_is_stopped(hub, tmp_path, who):
 
 def test_kill_9_of_the_hub_ends_its_workers_and_the_next_start_cleans_up(hub, tmp_path):
     process = hub()
-    children = [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if path.read_text().rpartition(")")[2].split()[1] == str(process.pid)
-    ]
-    assert len(children) == 3
+    theirs = children(process.pid)
+    assert len(theirs) == 3
     assert list(Path(gettempdir()).glob(f"streamvis-{process.pid}-*"))
     process.kill()  # its socket is left until a run starts, here or in another test
     process.communicate()
-    until(lambda: not any(map(runs, children)))
+    until(lambda: not any(map(runs, theirs)))
     run(chain(), workers(["detect", "track", "publish"]), [source(frames=1)], tmp_path / "next")
     assert not list(Path(gettempdir()).glob(f"streamvis-{process.pid}-*"))
 

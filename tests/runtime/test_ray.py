@@ -31,15 +31,12 @@ SOURCES = [source("a", 60, jump=7, pause=0.05), source("b", 40, fail=30), source
 SLOW = [source("a", 120, jump=7, pause=0.02), source("b", 80, pause=0.03, grow=40)]
 
 
-def two_nodes():
+@pytest.fixture(scope="module")
+def nodes():
     with ray_cluster.cluster(HERE, HERE.parent, HERE.parent.parent) as started:
         started.start(HUB, hub=1)
         started.start(FAR, far=1)
         yield started
-
-
-nodes = pytest.fixture(two_nodes, scope="module")
-own_nodes = pytest.fixture(two_nodes)
 
 
 def placement(nodes, *, needs="far", sources_need="", start_s=60.0):
@@ -121,16 +118,6 @@ def test_processes_that_are_killed_on_another_node_change_nothing(together, node
     assert all(report["restarts"] for report in done["summary"]["sources"])
 
 
-def test_a_node_that_is_killed_and_one_that_joins_late_change_nothing(own_nodes, tmp_path):
-    def replace():
-        own_nodes.kill(FAR)
-        own_nodes.start(LATE, far=1)
-
-    done = disturbed(placement(own_nodes), tmp_path / "two", replace)
-    assert done["error"] == ""
-    assert logs(tmp_path / "two") == local(SLOW, tmp_path / "one")
-
-
 def test_a_node_that_stands_still_for_a_moment_is_waited_for(nodes, tmp_path):
     def stand_still():
         nodes.signal(FAR, signal.SIGSTOP)
@@ -164,6 +151,21 @@ def test_resources_that_no_node_has_are_named(nodes, tmp_path):
     error = run(chain(), given, SOURCES, tmp_path / "out")["error"]
     assert error.startswith("RunError: detect, track (1 of 1) needs CPU 1.2, gpu_node 0.01 on one ")
     assert "and no node has gpu_node 0.01. The nodes have: CPU 4, " in error
+
+
+def test_a_node_that_is_killed_and_one_that_joins_late_change_nothing(nodes, tmp_path):
+    """It is the last with these nodes, of which one is gone then."""
+
+    def replace():
+        nodes.kill(FAR)
+        nodes.start(LATE, far=1)
+
+    try:
+        done = disturbed(placement(nodes), tmp_path / "two", replace)
+    finally:
+        nodes.kill(LATE)
+    assert done["error"] == ""
+    assert logs(tmp_path / "two") == local(SLOW, tmp_path / "one")
 
 
 def test_a_cluster_that_anybody_may_use_is_refused(tmp_path, monkeypatch):

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 import toys
 from controlled_runs import private_home
+from process_tree import children
 from test_control_runs import Operator, until
-from test_launch import processes, source, workers
+from test_launch import source, workers
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, Site, StageSpec, load_site
 from streamvis.config.zones import read_zones, zones_text
@@ -100,7 +101,7 @@ def test_changed_zones_are_logged_once_each_also_when_the_worker_is_killed(tmp_p
         operator.ask(ChangeZones("film", layout("second")))
         later(operator)
         operator.ask(ChangeZones("film", layout("third")))
-        for pid in processes("runtime.worker"):
+        for pid in children(word="runtime.worker"):
             os.kill(pid, signal.SIGKILL)
         later(operator)
         with pytest.raises(UsageError, match="no source 'flim'"):

@@ -67,6 +67,15 @@ def open_toy(spec, epoch=1, waiting=None):
     return ToySource(spec, epoch)
 
 
+def open_hasty(spec, epoch=1, waiting=None):
+    """Open a real source, whose recording is tried again soon after a full disk."""
+    from streamvis.recording import segments
+    from streamvis.sources import open_source
+
+    segments.RETRY_S = 2.0
+    return open_source(spec, epoch, waiting)
+
+
 def open_counted(spec, epoch=1, waiting=None):
     """Open a toy whose option `encoded` names a file that grows by a byte with each JPEG."""
     import cv2

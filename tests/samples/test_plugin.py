@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from process_tree import children
 from waiting import PATIENCE_S
 
 from streamvis.errors import DataError
@@ -177,20 +178,7 @@ def in_work(run, out):
             begun = any(row.type.startswith("track.") for row in log.events())
     except DataError:  # it is not there yet
         return []
-    return children(run.pid, b"crowding") if begun else []
-
-
-def children(parent, word):
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes()
-            owner = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # gone meanwhile
-            continue
-        if owner == parent and word in command:
-            found.append(int(path.parent.name))
-    return found
+    return [*children(run.pid, "crowding.0#")] if begun else []
 
 
 def awaited(function, seconds=300):

@@ -4,6 +4,7 @@ What must be seen of them follows from what was written here; nothing is decoded
 """
 
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -84,8 +85,9 @@ class Film(msgspec.Struct, frozen=True):
         return [t - at[self.cut] for t in at[self.cut :]]
 
 
+@cache
 def draw(n: int) -> Array:
-    """Picture n, (HEIGHT, WIDTH, 3) uint8 RGB."""
+    """Picture n, (HEIGHT, WIDTH, 3) uint8 RGB, read-only."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     picture = np.stack([60 + x // 2, 90 + y // 2, np.full_like(x, 100)], axis=2).astype(np.uint8)
     left = 40 + 5 * n % 100
@@ -94,6 +96,7 @@ def draw(n: int) -> Array:
         row, column = divmod(bit, 5)
         value = 235 if n >> bit & 1 else 20
         picture[row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK] = value
+    picture.setflags(write=False)
     return picture
 
 

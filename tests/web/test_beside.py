@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
 from event_logs import WALK, logged
+from process_tree import children
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 from web_servers import PATIENCE_S, wait_for
@@ -60,15 +60,7 @@ def is_free(port):
 
 def child_of(pid):
     """The process of the web server that another one has started; None while there is none."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(path.read_text().rpartition(")")[2].split()[1]) != pid:
-                continue
-            if b"streamvis.web.beside" in path.with_name("cmdline").read_bytes():
-                return int(path.parent.name)
-        except OSError:
-            continue
-    return None
+    return next(iter(children(pid, "streamvis.web.beside")), None)
 
 
 def test_it_serves_until_it_is_closed(out):
