@@ -10,7 +10,7 @@ of poses to 3D (`models/pose_lifting.py`).
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamvis.errors import DeviceError, ModelError, UsageError, WeightsError
 from streamvis.models import embedding, forecasting, hrnet, off, pose_lifting, swiftnet
@@ -52,6 +52,7 @@ Network = (
     MaskRcnn | Embedder | Off | SwiftNet | Forecaster | WarpCalibrator | Hrnet | PoseLifterNetwork
 )
 A = TypeVar("A", bound=AnyConfig)
+M = TypeVar("M", bound=nn.Module)
 NAMES = (
     *ARCHITECTURES,
     *embedding.ARCHITECTURES,
@@ -121,87 +122,55 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
     """Load a detector for inference on the device."""
     expected = f"a detector: {', '.join(ARCHITECTURES)}"
     path, state, metadata, architecture = _opened(name, device, MaskRcnnConfig, expected)
-    check(architecture, state, path)  # before memory is allocated for the model
-    with Uninitialized():
-        model = MaskRcnn(architecture)
-    model.load_state_dict(state)
+    model = _filled(MaskRcnn, architecture, state, path, device)
     model.source = path
     model.short_side = _side(path, metadata, "short_side", architecture.short_side)
     model.long_side = _side(path, metadata, "long_side", architecture.long_side)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
+    return model
 
 
 def load_embedder(name: str, device: str = "cpu") -> Embedder:
     """Load an embedder, or a published ResNet-18 as one, for inference on the device."""
     expected = f"an embedder: {', '.join(embedding.ARCHITECTURES)}"
     path, state, _, architecture = _opened(name, device, embedding.EmbedderConfig, expected)
-    state = embedder_state(state, architecture)
-    check(architecture, state, path)
-    with Uninitialized():
-        model = Embedder(architecture)
-    model.load_state_dict(state)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
+    return _filled(Embedder, architecture, embedder_state(state, architecture), path, device)
 
 
 def load_actions(name: str, device: str = "cpu") -> Off:
     """Load an action network with its calibration for inference on the device."""
     expected = "an action network, as made by `train actions`"
     path, state, metadata, architecture = _opened(name, device, off.OffConfig, expected)
-    check(architecture, state, path)
-    with Uninitialized():
-        model = Off(architecture)
-    model.load_state_dict(state)
+    model = _filled(Off, architecture, state, path, device)
     model.calibration = _calibration(path, metadata, len(architecture.actions))
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
+    return model
 
 
 def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
     """Load a segmenter for inference on the device."""
     expected = "a segmenter, as made by `train segmenter`"
     path, state, _, architecture = _opened(name, device, swiftnet.SwiftNetConfig, expected)
-    check(architecture, state, path)
-    with Uninitialized():
-        model = SwiftNet(architecture)
-    model.load_state_dict(state, strict=False)  # counters of norms are not saved
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
+    return _filled(SwiftNet, architecture, state, path, device)
 
 
 def load_forecaster(name: str, device: str = "cpu") -> Forecaster | WarpCalibrator:
     """Load a forecaster for inference on the device."""
     expected = "a forecaster, as made by `train forecaster`"
     path, state, _, architecture = _opened(name, device, forecasting.ForecasterConfig, expected)
-    check(architecture, state, path)
-    with Uninitialized():
-        model = build_forecaster(architecture)
-    model.load_state_dict(state, strict=False)  # counters of norms are not saved
-    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return _filled(build_forecaster, architecture, state, path, device)
 
 
 def load_pose(name: str, device: str = "cpu") -> Hrnet:
     """Load a pose network, or a published HRNet as one, for inference on the device."""
     expected = f"a pose network: {', '.join(hrnet.ARCHITECTURES)}"
     path, state, _, architecture = _opened(name, device, hrnet.HrnetConfig, expected)
-    check(architecture, state, path)
-    with Uninitialized():
-        model = Hrnet(architecture)
-    model.load_state_dict(state)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
+    return _filled(Hrnet, architecture, state, path, device)
 
 
 def load_lifter(name: str, device: str = "cpu") -> PoseLifterNetwork:
     """Load a lifter of poses to 3D for inference on the device."""
     expected = "a lifter of poses, as made by `train pose-3d`"
     path, state, _, architecture = _opened(name, device, pose_lifting.LifterConfig, expected)
-    check(architecture, state, path)
-    with Uninitialized():
-        model = PoseLifterNetwork(architecture)
-    model.load_state_dict(state, strict=False)  # counters of norms are not saved
-    return model.to(device).eval()
+    return _filled(PoseLifterNetwork, architecture, state, path, device)
 
 
 def _opened(
@@ -217,6 +186,18 @@ def _opened(
             f"{path} is for {shown(found.name)}, which {DOES[type(found)]}; expected {expected}"
         )
     return path, state, metadata, found
+
+
+def _filled(
+    build: Callable[[A], M], architecture: A, state: Mapping[str, Tensor], path: Path, device: str
+) -> M:
+    """Return the network of an architecture with the tensors of a file; WeightsError otherwise."""
+    check(architecture, state, path)  # before memory is allocated for the model
+    with Uninitialized():
+        model = build(architecture)
+    model.load_state_dict(state, strict=False)  # counters of norms are not saved
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
 
 
 def _calibration(path: Path, metadata: Mapping[str, str], actions: int) -> Calibration:

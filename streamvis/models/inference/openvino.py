@@ -147,11 +147,7 @@ class CompiledPlan:
     ) -> None:
         part.requires_grad_(False)
         self.request = _compile(_core(dtype), part, tuple(examples), types)
-        self.outputs = []
-        for index, kind in enumerate(types[len(examples) :]):
-            shape = tuple(self.request.get_output_tensor(index).shape)
-            self.outputs.append(torch.empty(shape, dtype=kind))
-            self.request.set_output_tensor(index, _shared(self.outputs[-1]))
+        self.outputs = _own_outputs(self.request, types[len(examples) :])
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Compute the outputs; the next call overwrites them."""
@@ -233,6 +229,16 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _own_outputs(request: Any, types: Sequence[torch.dtype]) -> list[Tensor]:
+    """Let a request write its outputs to tensors of these types, and return them."""
+    outputs = []
+    for index, dtype in enumerate(types):
+        shape = tuple(request.get_output_tensor(index).shape)
+        outputs.append(torch.empty(shape, dtype=dtype))
+        request.set_output_tensor(index, _shared(outputs[-1]))
+    return outputs
+
+
 def _shared(x: Tensor) -> openvino.Tensor:
     """Share memory with OpenVINO; bfloat16 passes NumPy, which lacks it, as int16."""
     raw = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
@@ -262,11 +268,7 @@ class _DetectorPlan:
         core = _core(owner.dtype, 1) if size[0] * size[1] <= SMALL else owner.core
         network = owner.network.clone()
         self.request = _compile_for(core, network, [(1, *size, 3)], [torch.uint8, *types])
-        self.outputs = []
-        for index, dtype in enumerate(types):
-            shape = tuple(self.request.get_output_tensor(index).shape)
-            self.outputs.append(torch.empty(shape, dtype=dtype))
-            self.request.set_output_tensor(index, _shared(self.outputs[-1]))
+        self.outputs = _own_outputs(self.request, types)
 
     def __call__(self, pixels: Tensor) -> Dense:
         self.request.infer({0: _shared(pixels)})
