@@ -35,3 +35,11 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def is_open(path: Path, fd: int) -> bool:
+    """Whether the name still stands for the open file, and not for none or another one."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(fd))
+    except OSError:
+        return False

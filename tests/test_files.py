@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from streamvis.files import replace
+from streamvis.files import is_open, replace
 
 
 @contextmanager
@@ -45,3 +45,13 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, durable):
 def test_without_a_directory_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         replace(tmp_path / "none" / "a.json", b"x")
+
+
+def test_a_name_that_stands_for_another_file_is_not_that_of_the_open_one(tmp_path):
+    path = tmp_path / "a.json"
+    with path.open("w") as file:
+        assert is_open(path, file.fileno())
+        replace(path, b"after")
+        assert not is_open(path, file.fileno())
+        path.unlink()
+        assert not is_open(path, file.fileno())

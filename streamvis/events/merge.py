@@ -27,7 +27,7 @@ from streamvis.errors import DataError, RunError, UsageError
 from streamvis.events import log_schema
 from streamvis.events.log import CHUNK, Cursor, LogReader, Row
 from streamvis.events.topics import SYSTEM
-from streamvis.files import sync
+from streamvis.files import is_open, sync
 
 _INSERT = (
     "INSERT INTO events (id, source, offset, tseq, type, media_us, payload)"
@@ -99,7 +99,8 @@ def _draft(out: Path) -> Iterator[Path]:
     draft = out.with_name(f".{out.name}.merging")
     fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     try:
-        if not _locked(fd) or not _is(draft, fd):  # it may have become `out` before it was locked
+        # it may have become `out` before it was locked
+        if not _locked(fd) or not is_open(draft, fd):
             raise UsageError(
                 f"{out} is written by another merge now; wait for it, or choose another name"
             )
@@ -107,7 +108,7 @@ def _draft(out: Path) -> Iterator[Path]:
             os.ftruncate(fd, 0)
             yield draft
         finally:
-            if _is(draft, fd):
+            if is_open(draft, fd):
                 _remove(draft)
     finally:
         os.close(fd)
@@ -120,13 +121,6 @@ def _locked(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _is(path: Path, fd: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(fd))
-    except OSError:
-        return False
 
 
 def _connected(draft: Path) -> sqlite3.Connection:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from streamvis.errors import DataError, InUseError, RunError, StreamvisError, UsageError
 from streamvis.events.log import FILE_NAME, LogReader
+from streamvis.files import is_open
 from streamvis.stages.track.mot import write_tracks
 
 OnUsed = Literal["refuse", "overwrite", "resume"]  # for a directory that holds a run
@@ -118,7 +119,7 @@ def _lock(out: Path) -> int:
             raise RunError(f"{path} cannot be opened: {error.strerror}") from None
         try:
             _hold(fd, out)
-            if _is(path, fd):
+            if is_open(path, fd):
                 with contextlib.suppress(
                     OSError
                 ):  # a full disk: the lock is held, without the name of its holder
@@ -157,13 +158,6 @@ def _holder(fd: int) -> str:
         return f"process {held['pid']} on {held['host']} since {held['since']}"
     except (ValueError, KeyError, TypeError):
         return "an unknown process"
-
-
-def _is(path: Path, fd: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(fd))
-    except OSError:
-        return False
 
 
 def run_files(out: Path) -> list[Path]:
