@@ -385,7 +385,7 @@ def test_a_replay_names_its_own_option_where_the_address_is_in_use(tmp_path):
     [
         (["--out", "{}"], 2, "--out {} is a directory; expected a file"),
         (["--format", "csv", "--out", "{}"], 2, "is a directory; expected a file, such as"),
-        (["--format", "mot", "--out", "{}/file"], 1, "{}/file cannot be written to: File exists"),
+        (["--format", "mot", "--out", "{}/file"], 1, "{}/file cannot be written to: it is a file;"),
         (["--format", "mot", "--type", "track"], 2, "--format mot has the tracks alone"),
     ],
 )
