@@ -13,8 +13,8 @@ from typing import overload
 from streamvis.events.client import Subscription
 from streamvis.events.codec import Codec
 from streamvis.events.envelope import Event
-from streamvis.events.selection import check_family
 from streamvis.events.several import Subscriptions, starts_of
+from streamvis.logs import warn
 from streamvis.stages import event_codec
 from streamvis.transport.keys import client_keys
 
@@ -60,7 +60,8 @@ def subscribe(
     `since`: `now`; `snapshot`, to begin with a `Snapshot` of each source; an offset in the log of
     `source`; or a `cursor` that an earlier subscription had. `keys`: the file of a client, which
     `streamvis keys new` made. `replay`: the address of the replay server, where the one that the
-    publisher names cannot be reached. UsageError for a family that no installed stage has.
+    publisher names cannot be reached. A family that no installed stage has is
+    logged: its events, of a later version or another package, come as `Other`.
 
     Of several addresses, those of hubs that share the sources, all events come in one loop; `since`
     is `now`, `snapshot`, or a `cursor` that such a subscription had.
@@ -89,10 +90,11 @@ def subscribe(
 
 
 def _codec(family: str | None) -> Codec:
-    """Return the codec of all installed event types; UsageError where none is of this family."""
+    """Return the codec of all installed event types, and warn where none is of this family."""
     codec = event_codec()
-    if family is not None:
-        check_family(family, codec, "subscribe: family ")
+    if family is not None and family not in codec.families:
+        known = ", ".join(codec.families)
+        warn("no installed stage has events of this family", family=family, known=known)
     return codec
 
 

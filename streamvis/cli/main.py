@@ -6,6 +6,7 @@ a second SIGTERM.
 Commands import what they need when they are called, so that --help is quick.
 """
 
+import sys
 from typing import Annotated
 
 import typer
@@ -34,7 +35,7 @@ from streamvis.cli import (
     zones,
 )
 from streamvis.cli.arguments import hide_arguments
-from streamvis.cli.output import command
+from streamvis.cli.output import code_of_output, command, prepare_streams
 
 app = typer.Typer(
     help="streamvis finds, follows and reports the people in video.",
@@ -90,5 +91,9 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """The `streamvis` program."""
+    prepare_streams()
     hide_arguments()
-    app()
+    try:
+        app()
+    except OSError as error:  # help that is printed before a command begins
+        sys.exit(code_of_output(error))

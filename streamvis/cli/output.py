@@ -1,9 +1,11 @@
 """Printing: data on stdout as text, JSON or a table; messages and errors on stderr."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -22,6 +24,22 @@ P = ParamSpec("P")
 Text = Iterable["Table | str"]  # tables and lines, for people
 PARTIAL = 5  # exit code: some of several files failed
 INTERRUPTED = 130
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def prepare_streams() -> None:
+    """Open standard streams that are closed, whose numbers other files would take, on /dev/null.
+
+    Characters that the encoding of a stream lacks are printed as escapes.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for the whole process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -30,15 +48,27 @@ def reported_errors() -> Iterator[None]:
     try:
         with imports_of_packages():
             yield
+        sys.stdout.flush()
     except StreamvisError as error:
         print(f"streamvis: {error}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         print("streamvis: interrupted", file=sys.stderr)  # noqa: T201
         raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - until the end of the process
-        raise typer.Exit(0) from None
+    except OSError as error:
+        raise typer.Exit(code_of_output(error)) from None
+
+
+def code_of_output(error: OSError) -> int:
+    """Return the exit code for output that cannot be written, and say why; else raise the error."""
+    if not isinstance(error, BrokenPipeError):  # whose reader has gone, which is no failure
+        if error.errno not in UNWRITABLE or error.filename is not None:
+            raise error
+        say(f"streamvis: the output cannot be written: {error.strerror}")
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # takes what still waits to be written
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return int(not isinstance(error, BrokenPipeError))
 
 
 def command(
@@ -94,7 +124,9 @@ def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object
     console = Console(markup=False, emoji=False)  # names of files may look like either
     if not console.is_terminal:  # piped into a file: as wide as it needs to be
         console = Console(markup=False, emoji=False, width=200)
-    console.print(rich_table(title, columns, rows))
+    with console.capture() as text:  # which exits by itself when the reader of a pipe has gone
+        console.print(rich_table(title, columns, rows))
+    sys.stdout.write(text.get())
 
 
 def rich_table(

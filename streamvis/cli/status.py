@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from streamvis.cli.options import Json, RunName
-from streamvis.cli.output import put, put_result, say
+from streamvis.cli.output import put, put_result, put_text, say
 from streamvis.errors import RunError
 
 if TYPE_CHECKING:
@@ -82,8 +82,14 @@ def _draw(run: "RunFile") -> None:
     from rich.live import Live
 
     from streamvis.cli.status_table import table
+    from streamvis.runners.status_tables import tables
 
     console = Console(markup=False, emoji=False)
+    while not console.is_terminal:
+        now = _status(run)
+        put_text([*tables(now, _out(run)), ""])
+        sys.stdout.flush()
+        time.sleep(EVERY_S)
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             live.update(table(_status(run), _out(run)), refresh=True)

@@ -15,17 +15,14 @@ from streamvis.sources.spec import ID
 ALONE = ("hb", ON_DEMAND)  # families that only come to those who ask for nothing else
 
 
-def check_family(family: str, codec: Codec, where: str = "--family ") -> None:
-    """Raise UsageError for a family that no event has."""
-    if family not in codec.families:
-        known = ", ".join(codec.families)
-        raise UsageError(f"{where}{family}: no such family of events; expected one of {known}")
-
-
 def check_families(families: Collection[str], codec: Codec) -> None:
     """Raise UsageError for a family that no event has, or that is only published for itself."""
     for family in sorted(families):
-        check_family(family, codec)
+        if family not in codec.families:
+            known = ", ".join(codec.families)
+            raise UsageError(
+                f"--family {family}: no such family of events; expected one of {known}"
+            )
         if family in ALONE and len(families) > 1:
             raise UsageError(f"--family {family} can only be followed alone; leave out the others")
 

@@ -5,12 +5,14 @@ bytes, and by the number of events that are looked at. A page may therefore have
 asked for, or none, and still a `next`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from streamvis.events.log import Cursor, LogReader, Row
+from streamvis.stages import event_codec
 from streamvis.web.problems import RefusedError, shown
 
 MOST_EVENTS = 1000
@@ -61,9 +63,28 @@ def cursor_of(log: LogReader, source: str) -> Cursor:
     return known
 
 
+def types_of(text: str | None, log: LogReader) -> tuple[str, ...]:
+    """Return types and families; RefusedError for one that no installed stage has, nor the log."""
+    types = tuple(text.split(",")) if text else ()
+    codec = event_codec()
+    families = [*codec.families]
+    unknown = [name for name in types if name not in codec.names and name not in families]
+    if unknown:
+        there = log.types()
+        unknown = [name for name in unknown if not any(is_named(one, (name,)) for one in there)]
+    if unknown:
+        raise RefusedError(
+            400,
+            "query parameter types",
+            f"{shown(unknown[0])} is no type or family of events",
+            expected=f"one of {', '.join(families)}, or a type such as track.end",
+        )
+    return types
+
+
 def page_of(log: LogReader, query: EventQuery) -> EventPage:
     """Return a page; RefusedError for an unknown source, GoneError for events that are evicted."""
-    types = tuple(query.types.split(",")) if query.types else ()
+    types = types_of(query.types, log)
     if query.source is None:
         return _of_all(log, query, types)
     known = cursor_of(log, query.source)
@@ -119,4 +140,9 @@ def _of_all(log: LogReader, query: EventQuery, types: tuple[str, ...]) -> EventP
 
 def is_of(row: Row, types: tuple[str, ...]) -> bool:
     """Whether an event is of one of the types or families; of none: all are wanted."""
-    return not types or row.type in types or row.type.partition(".")[0] in types
+    return not types or is_named(row.type, types)
+
+
+def is_named(type_: str, types: Sequence[str]) -> bool:
+    """Whether a type is one of these, or of one of these families."""
+    return type_ in types or type_.partition(".")[0] in types

@@ -1,6 +1,7 @@
 """The command line as its users meet it: quick help, one line a fault, documented codes."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -49,6 +50,48 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["graph", "graph --help", "--version", "events schema"])
+def test_output_that_cannot_be_written_is_one_line(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "streamvis", *command.split()],
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.stderr == "streamvis: the output cannot be written: No space left on device\n"
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(("closed", "shown"), [(">&-", ""), ("2>&-", "detect")])
+def test_a_closed_stream_is_no_error_and_its_number_no_files(closed, shown):
+    command = f'"{sys.executable}" -m streamvis graph {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(shown)
+
+
+def test_the_reader_of_a_table_may_go_early():
+    command = f'"{sys.executable}" -m streamvis check | true; echo "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_characters_that_the_terminal_lacks_are_escaped(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "streamvis", "graph", tmp_path / "日.yaml"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert r"\u65e5.yaml: No such file" in done.stderr
+    code = (
+        "import sys; from streamvis.cli import output; output.prepare_streams(); output.put('日')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "\\u65e5\n"
 
 
 def test_the_version_is_printed():

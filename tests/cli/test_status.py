@@ -112,6 +112,17 @@ def test_a_watcher_ends_with_the_run(home):
     assert (process.returncode, said) == (0, b"the run has ended\n")
 
 
+def test_without_a_terminal_each_second_has_its_tables(home):
+    with under_way(camera("gate")) as run:
+        process = watching(home, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        shown = b""
+        while shown.count(b"gate  ") < 4:  # in two tables, twice
+            shown += os.read(process.stdout.fileno(), 4096)
+        run.close()
+        process.communicate(timeout=PATIENCE_S)
+    assert b"\x1b" not in shown
+
+
 def test_a_watcher_that_is_killed_does_not_disturb_the_run(home):
     with under_way(camera("gate")):
         process = watching(home, "--json", stdout=subprocess.PIPE)

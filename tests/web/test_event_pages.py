@@ -77,7 +77,7 @@ def is_wanted(row, query):
 @given(
     logs(),
     st.sampled_from([None, "a", "b"]),
-    st.sampled_from([None, "track", "track.end,zone", "zones.enter"]),
+    st.sampled_from([None, "track", "track.end,zone", "zone.enter"]),
     st.none() | st.integers(0, 30),
     st.none() | st.integers(0, 60),
     st.integers(1, 7),
@@ -144,3 +144,12 @@ def test_a_query_that_cannot_be_answered(tmp_path, query, status, word):
         page_of(log, query)
     assert refused.value.status == status
     assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("source", [None, "cam1"])
+def test_a_type_that_no_event_has_is_refused(tmp_path, source):
+    logged(tmp_path / "events.db", "cam1", WALK)
+    with LogReader(tmp_path / "events.db") as log:
+        with pytest.raises(RefusedError, match="'trak' is no type or family of events; expected"):
+            page_of(log, EventQuery(source=source, types="track.end,trak"))
+        assert page_of(log, EventQuery(source=source, types="pose")).events == []
