@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from streamvis.config.pipeline import Pipeline
 from streamvis.errors import ConfigError, UsageError
@@ -150,6 +149,8 @@ def _origin(spec: SourceSpec) -> str:
 
 def zones_text(layout: ZoneLayout) -> str:
     """Return the text of a zones file, YAML, without settings that have their default."""
+    import yaml  # here: workers and decode processes write no YAML
+
     document = {
         name: [_plain(shape) for shape in shapes]
         for name, shapes in (("zones", layout.zones), ("lines", layout.lines))
