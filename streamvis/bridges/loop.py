@@ -125,6 +125,12 @@ class Loop:
                 try:
                     if (stored := self._file.load()) is not None:
                         self._stored = stored
+                        log(
+                            "info",
+                            "goes on where it ended; delete the file to deliver all again",
+                            after=stored.place.number,
+                            path=str(self._file.path),
+                        )
                         mapping.restore(stored.state)
                         self.progress = BridgeProgress(stored.place, mapping.state())
                     elif skip:

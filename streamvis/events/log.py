@@ -198,6 +198,13 @@ class LogReader:
             raise DataError(f"{path}: permission denied; its owner and group may read it")
         if not path.is_file():
             out = path.parent if path.suffix == ".db" else path
+            below = sorted(one.parent.name for one in out.glob(f"*/{FILE_NAME}"))
+            if below:
+                more = ", …" if len(below) > 3 else ""
+                raise DataError(
+                    f"{path}: no event log; there are {len(below)} in the directories of {out}: "
+                    f"{', '.join(below[:3])}{more}. Name one of them"
+                )
             raise DataError(f"{path}: no event log; `streamvis run … --out {out}` writes one")
         self.path = path
         self._copy: tempfile.TemporaryDirectory[str] | None = None

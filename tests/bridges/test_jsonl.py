@@ -39,6 +39,7 @@ def test_a_log_that_has_ended_becomes_lines(tmp_path):
     assert result.exit_code == 0, result.output
     assert lines(to) == payloads(log.rows)
     result = CliRunner().invoke(app, words)
+    assert "goes on where it ended" in result.output
     assert "0 messages delivered" in result.output
     assert lines(to) == payloads(log.rows)
     words += ["--name", "other", "--type", "track.end", "--type", "source"]

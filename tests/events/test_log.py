@@ -125,6 +125,11 @@ def test_kill_9_leaves_whole_batches_and_all_that_were_committed(path):
 def test_no_log(tmp_path):
     with pytest.raises(DataError, match=r"gone/events.db: no event log; `streamvis run"):
         LogReader(tmp_path / "gone" / "events.db")
+    for name in ("a-1", "b-2"):  # the directory of a batch
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "events.db").touch()
+    with pytest.raises(DataError, match=r"there are 2 in the directories of .*: a-1, b-2\. Name"):
+        LogReader(tmp_path / "events.db")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a log" * 1000, b"SQLite format 3\0" + b"\1" * 5000])
