@@ -77,10 +77,15 @@ def command(
     """Register a function as a command whose errors are reported."""
 
     def register(function: Callable[P, None]) -> Callable[P, None]:
-        app.command(name)(reported_errors()(function))
+        app.command(name, help=_paragraphs(function))(reported_errors()(function))
         return function
 
     return register
+
+
+def _paragraphs(function: Callable[P, None]) -> str:
+    """Return the docstring with a line for each paragraph, which the terminal breaks."""
+    return "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
 
 
 def say(text: str) -> None:

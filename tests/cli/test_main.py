@@ -94,6 +94,15 @@ def test_characters_that_the_terminal_lacks_are_escaped(tmp_path):
     assert done.stdout == "\\u65e5\n"
 
 
+def test_paragraphs_of_help_are_broken_by_the_terminal_alone():
+    shown = " ".join(call("batch", "--help").stdout.split())
+    assert "the content of the file (size, first and last MiB), the settings" in shown
+    lines = [line.strip() for line in call("batch", "--help").stdout.splitlines()]
+    start = next(n for n, line in enumerate(lines) if line.startswith("Results go to"))
+    paragraph = lines[start : lines.index("", start)]
+    assert all(len(line) > 60 for line in paragraph[:-1]), paragraph
+
+
 def test_the_version_is_printed():
     result = call("--version")
     assert (result.exit_code, result.stdout) == (0, f"streamvis {streamvis.__version__}\n")
