@@ -181,5 +181,8 @@ def write_png(path: Path, image: "Array") -> None:
     import cv2
 
     _, data = cv2.imencode(".png", image[..., ::-1])
-    path.write_bytes(data.tobytes())
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     say(f"wrote {path}")

@@ -192,7 +192,7 @@ def _sources(out: Path) -> set[str]:
 def refuse_used(out: Path) -> None:
     """Raise UsageError when the directory holds files of a run.
 
-    Those of a run that failed before its first event, such as by a wrong address, are removed.
+    Those of a run that ended before its first event, such as by a wrong address, are removed.
     """
     if _is_of_no_event(out):
         remove_run(out)
@@ -208,10 +208,22 @@ def _is_of_no_event(out: Path) -> bool:
     """Whether the run in the directory has logged nothing, not even that a source was opened."""
     if not all(_OF_NO_EVENT.fullmatch(path.name) for path in run_files(out)):
         return False
+    if not (out / FILE_NAME).exists():
+        return _ended_early(out)
     try:
         with LogReader(out / FILE_NAME) as log:
             return not log.cursors()
     except DataError:
+        return False
+
+
+def _ended_early(out: Path) -> bool:
+    """Whether the run in the directory failed or was interrupted with no source at its end."""
+    try:
+        summary = json.loads((out / "summary.json").read_bytes())
+        endings = [source["ending"] for source in summary["sources"]]
+        return "eof" not in endings and bool(summary["error"] or summary["interrupted"])
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -1,6 +1,7 @@
 """One run at a time in a directory, none over another, and what is left when a run ends."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from streamvis.config import MaskRcnn, Pipeline, StageSpec
 from streamvis.errors import DataError, RunError, SourceError, UsageError
 from streamvis.events.log import Cursor, LogWriter
-from streamvis.runtime.output import exported, locked, run_files
+from streamvis.runtime.output import exported, locked, refuse_used, run_files
 from streamvis.runtime.resume import claimed
 
 PIPELINE = Pipeline(stages=[StageSpec("detect", MaskRcnn())])
@@ -187,3 +188,26 @@ def test_files_of_a_run_are_private(tmp_path):
         "run.json": 0o600,
         "film.mp4": 0o640,
     }
+
+
+@pytest.mark.parametrize(
+    ("ending", "interrupted", "error", "kept"),
+    [
+        ("drained", "SIGINT", "", False),  # before the publisher had begun
+        ("failed", "", "source 'a' is empty", False),
+        ("eof", "", "", True),  # of a pipeline that publishes nothing
+        ("eof", "SIGINT", "", True),
+    ],
+)
+def test_a_run_without_a_log_that_ended_early_is_replaced(
+    tmp_path, ending, interrupted, error, kept
+):
+    sources = [{"id": "a", "ending": ending}]
+    summary = {"sources": sources, "interrupted": interrupted, "error": error}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    if kept:
+        with pytest.raises(UsageError, match="holds a run already"):
+            refuse_used(tmp_path)
+    else:
+        refuse_used(tmp_path)
+    assert (tmp_path / "summary.json").exists() == kept
