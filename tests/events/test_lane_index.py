@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import stat
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
@@ -67,21 +67,20 @@ def test_counts_are_those_of_the_events_however_the_log_grows(
     left = [iter(a), iter(b)]
     both = [next(left[one]) for one in order]
     append(path, [])
-    index = LaneIndex(folder / FILE)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as opened:
         patch.setattr(lane_index, "CHUNK", chunk)
         patch.setattr(lane_index, "CHECKPOINT", 5)
+        index = opened.enter_context(closing(LaneIndex(folder / FILE)))
         while both:
             size = data.draw(st.integers(1, len(both)))
             append(path, both[:size])
             both = both[size:]
             counted(index, path)
             if data.draw(st.booleans()):  # the server starts again
-                index.close()
-                index = LaneIndex(folder / FILE)
+                opened.close()
+                index = opened.enter_context(closing(LaneIndex(folder / FILE)))
         check(index, "cam1", a)
         check(index, "yard", b)
-        index.close()
 
 
 def test_seconds_are_those_of_the_events(tmp_path):
