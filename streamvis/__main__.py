@@ -1,5 +1,16 @@
-"""`python -m streamvis`."""
+"""The program `streamvis`, also as `python -m streamvis`."""
 
-from streamvis.cli.main import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is still imported ends it without a traceback."""
+    try:
+        from streamvis.cli.main import main as command_line
+    except KeyboardInterrupt:
+        sys.exit(130)
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

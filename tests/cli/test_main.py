@@ -103,6 +103,21 @@ def test_paragraphs_of_help_are_broken_by_the_terminal_alone():
     assert all(len(line) > 60 for line in paragraph[:-1]), paragraph
 
 
+def test_ctrl_c_while_the_program_is_imported_prints_nothing():
+    code = """
+import sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "streamvis.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from streamvis.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_the_version_is_printed():
     result = call("--version")
     assert (result.exit_code, result.stdout) == (0, f"streamvis {streamvis.__version__}\n")
