@@ -159,9 +159,9 @@ BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
 @pytest.mark.parametrize(
     ("command", "content", "code", "message"),
     [
-        ("graph FILE", BOMB + "stages: *a11\n", 2, "unknown field `a0`"),
-        ("graph FILE", "stages: &a [*a]\n", 2, "stages[0]"),
-        ("graph FILE", "&a {stages: *a}\n", 2, "stages"),
+        ("graph FILE", BOMB + "stages: *a11\n", 2, "aliases stand for more than 1000000 values"),
+        ("graph FILE", "stages: &a [*a]\n", 2, "an alias refers to what it is a part of"),
+        ("graph FILE", "&a {stages: *a}\n", 2, "an alias refers to what it is a part of"),
         ("graph FILE", "stages: " + "[" * 5000, 2, "is not YAML"),
         ("graph FILE", "!!python/object/apply:os.system ['touch pwned']\n", 2, "is not YAML"),
         ("check people --on FILE", "workers: [{stages: [detect, detct]}]", 2, "'detct'"),

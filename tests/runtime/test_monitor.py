@@ -186,7 +186,7 @@ def test_clients_that_send_nothing_are_limited_and_delay_neither_others_nor_the_
 def test_a_fault_in_an_answer_is_logged_and_the_next_one_is_given(serving, monkeypatch, capsys):
     serving.update(STATUS)
     with monkeypatch.context() as patched:
-        patched.setattr(serving, "answer", lambda path: 1 / 0)
+        patched.setattr(serving, "_metrics", lambda *_: 1 / 0)
         with pytest.raises(http.client.RemoteDisconnected):
             get(serving, "/metrics")
     assert "ZeroDivisionError" in capsys.readouterr().err
