@@ -173,7 +173,7 @@ class Subscription:
             timeout_ms = -1 if self._timeout_ms is None else self._timeout_ms
             while came := dict(await poller.poll(timeout_ms)):
                 if monitor in came:
-                    self._check(await monitor.recv_multipart())
+                    await asyncio.to_thread(self._check, await monitor.recv_multipart())
                 if subscriber not in came:
                     continue
                 for event in self._noted(state.take(await subscriber.recv_multipart())):

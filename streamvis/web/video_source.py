@@ -155,7 +155,8 @@ class VideoSources:
                 came = dict(await poller.poll(round(SILENT_S * 1000)))
                 if monitor in came:
                     parts = await monitor.recv_multipart()
-                    check(parts, endpoint, with_keys=self._keys is not None)
+                    with_keys = self._keys is not None
+                    await asyncio.to_thread(check, parts, endpoint, with_keys=with_keys)
                 if subscriber in came and _take(channel, await subscriber.recv_multipart()):
                     last = now()
                 if not came or now() - last >= SILENT_S:
