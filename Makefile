@@ -1,7 +1,7 @@
 # Three verbs and a demo; CI runs exactly these.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 4  # processes that run the tests; 0 for none beside pytest itself
+WORKERS ?= 3  # processes that run the tests; 0 for none beside pytest itself
 
 .PHONY: demo check test test-pyav bench soak screenshots clean
 

@@ -140,7 +140,10 @@ def crosses_itself(polygon: Sequence[Point]) -> bool:
     to = start - start[:, None]  # (K, K, 2) from the start of an edge to each corner
     sides = edge[:, None, 0] * to[..., 1] - edge[:, None, 1] * to[..., 0]  # (K, K)
     parted = sides * np.roll(sides, -1, axis=1) < 0  # an edge's line parts the corners of another
-    along = np.clip((to * edge[:, None]).sum(2) / (edge**2).sum(1)[:, None], 0, 1)  # (K, K)
+    dot, length = (to * edge[:, None]).sum(2), (edge**2).sum(1)[:, None]  # 0 by underflow
+    along = np.clip(
+        np.divide(dot, length, out=np.zeros(dot.shape), where=length > 0), 0, 1
+    )  # (K, K)
     distance = np.linalg.norm(to - along[..., None] * edge[:, None], axis=2)
     own = np.eye(len(start), dtype=bool)
     touches = (distance < EDGE) & ~(own | np.roll(own, 1, axis=1))

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import msgspec
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from streamvis.errors import ConfigError
@@ -253,6 +253,7 @@ places = st.tuples(st.floats(0, 1), st.floats(0, 1))
     st.sampled_from(["foot", "centre"]),
     st.booleans(),
 )
+@example(((0.0, 0.0), (0.0, 1.0), (1.9e-170, 0.0)), ((0.0, 0.0), (0.0, 1.0)), "foot", False)
 def test_a_layout_is_the_same_after_it_was_written_and_read(triangle, ends, anchor, outside):
     try:
         zone = Zone(name="door", polygon=triangle, anchor=anchor, outside=outside)

@@ -132,14 +132,18 @@ class Subscription:
             self._connect(subscriber)
             poller.register(subscriber, zmq.POLLIN)
             poller.register(monitor, zmq.POLLIN)
+            since = time.monotonic()
             while True:
-                came = dict(poller.poll(wait_ms))
+                came = dict(poller.poll(_left_ms(wait_ms, since)))
                 if monitor in came:
                     self._check(monitor.recv_multipart())
                 if subscriber in came:
                     yield self._events(state, asker, subscriber.recv_multipart())
                 elif not came:
                     yield None
+                else:
+                    continue  # a failed handshake is no message
+                since = time.monotonic()
         finally:
             asker.close()
             subscriber.disable_monitor()
@@ -170,8 +174,8 @@ class Subscription:
             self._connect(subscriber)
             poller.register(subscriber, zmq.POLLIN)
             poller.register(monitor, zmq.POLLIN)
-            timeout_ms = -1 if self._timeout_ms is None else self._timeout_ms
-            while came := dict(await poller.poll(timeout_ms)):
+            since = time.monotonic()
+            while came := dict(await poller.poll(_left_ms(self._timeout_ms, since))):
                 if monitor in came:
                     await asyncio.to_thread(self._check, await monitor.recv_multipart())
                 if subscriber not in came:
@@ -186,6 +190,7 @@ class Subscription:
                         await asyncio.sleep(AGAIN_S)
                 if self._until_ended and self.inbox.ended:
                     return
+                since = time.monotonic()
         finally:
             asker.close()
             subscriber.disable_monitor()
@@ -294,6 +299,11 @@ class _Asker:
             self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
             self._socket.connect(endpoint)
         return self._socket
+
+
+def _left_ms(wait_ms: int | None, since: float) -> int:
+    """Return what is left of a wait since a monotonic time, for a poller; −1: without end."""
+    return -1 if wait_ms is None else max(0, wait_ms - round((time.monotonic() - since) * 1000))
 
 
 def _reply(frames: list[bytes], request: protocol.Request) -> protocol.Reply | None:

@@ -343,6 +343,16 @@ def test_a_subscription_that_is_refused_says_why(directory):
         next(iter(Subscription(endpoint, event_codec(), keys=phone)))
 
 
+def test_refusals_without_a_reason_do_not_make_a_wait_longer(directory, tmp_path):
+    """A client with the keys of another server is refused again and again."""
+    keys.new_server(tmp_path / "other")
+    stray = new_client(tmp_path / "other", "stray")
+    with publisher(directory=directory) as (_, endpoint):
+        subscription = partial(Subscription, endpoint, event_codec(), timeout_s=0.5, keys=stray)
+        assert list(subscription()) == []
+        assert asyncio.run(first_of(subscription())) is None
+
+
 def test_a_subscription_whose_key_is_revoked_ends(directory):
     phone = new_client(directory, "phone")
     with publisher(directory=directory) as (_, endpoint):
