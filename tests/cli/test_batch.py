@@ -118,14 +118,14 @@ def test_arguments_and_names_that_are_no_sources_fail_alone(tmp_path, monkeypatc
     arguments = (tmp_path / "empty", latin, good, tmp_path / "absent.mp4")
     result = call("batch", *arguments, "--out", tmp_path / "out", "--json")
     assert result.exit_code == 5, result.output
-    told = {
+    states = {
         Path(f["file"]).name: (f["state"], f["why"]) for f in json.loads(result.stdout)["files"]
     }
-    assert told.pop("good.mp4") == ("done", "")
-    assert {state for state, _ in told.values()} == {"failed"}
-    assert "is a directory without videos" in told["empty"][1]
-    assert "bytes that are not UTF-8; rename the file" in told[r"\xe9t\xe9.mp4"][1]
-    assert "no such file" in told["absent.mp4"][1]
+    assert states.pop("good.mp4") == ("done", "")
+    assert {state for state, _ in states.values()} == {"failed"}
+    assert "is a directory without videos" in states["empty"][1]
+    assert "bytes that are not UTF-8; rename the file" in states[r"\xe9t\xe9.mp4"][1]
+    assert "no such file" in states["absent.mp4"][1]
 
     shown = call("probe", tmp_path)  # a directory with such a name
     assert shown.exit_code == 3
