@@ -218,11 +218,11 @@ def _is_of_no_event(out: Path) -> bool:
 
 
 def _ended_early(out: Path) -> bool:
-    """Whether the run in the directory failed or was interrupted with no source at its end."""
+    """Whether the run in the directory failed or was interrupted before a stage had run."""
     try:
         summary = json.loads((out / "summary.json").read_bytes())
-        endings = [source["ending"] for source in summary["sources"]]
-        return "eof" not in endings and bool(summary["error"] or summary["interrupted"])
+        frames = sum(stage["count"] for stage in summary["stages"])
+        return frames == 0 and bool(summary["error"] or summary["interrupted"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

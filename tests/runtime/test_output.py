@@ -191,19 +191,20 @@ def test_files_of_a_run_are_private(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ending", "interrupted", "error", "kept"),
+    ("frames", "interrupted", "error", "kept"),
     [
-        ("drained", "SIGINT", "", False),  # before the publisher had begun
-        ("failed", "", "source 'a' is empty", False),
-        ("eof", "", "", True),  # of a pipeline that publishes nothing
-        ("eof", "SIGINT", "", True),
+        (0, "SIGINT", "", False),  # before the publisher had begun
+        (0, "", "source 'a' is empty", False),
+        (0, "", "", True),
+        (9000, "SIGINT", "", True),  # a camera, of a pipeline that publishes nothing
+        (9000, "", "", True),
     ],
 )
 def test_a_run_without_a_log_that_ended_early_is_replaced(
-    tmp_path, ending, interrupted, error, kept
+    tmp_path, frames, interrupted, error, kept
 ):
-    sources = [{"id": "a", "ending": ending}]
-    summary = {"sources": sources, "interrupted": interrupted, "error": error}
+    stages = [{"name": "detect", "count": frames}]
+    summary = {"stages": stages, "interrupted": interrupted, "error": error}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     if kept:
         with pytest.raises(UsageError, match="holds a run already"):
