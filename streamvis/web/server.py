@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from streamvis.logs import log
 from streamvis.transport.keys import client_keys
@@ -95,6 +96,17 @@ class TimedProtocol(H11Protocol):
         super().connection_made(transport)
 
 
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket that its client may close while the server ends."""
+
+    def shutdown(self) -> None:
+        """Close it, unless it is being closed: uvicorn's method raises InvalidState then."""
+        if self.transport.is_closing():
+            self.stop_keepalive()
+        else:
+            super().shutdown()
+
+
 class Sweeper:
     """Closes connections that send no request, and those that take no answer."""
 
@@ -144,7 +156,7 @@ def _configured(app: object) -> uvicorn.Config:
         lifespan="on",
         loop="asyncio",
         http=TimedProtocol,
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         ws_max_size=LONGEST_MESSAGE,
         ws_ping_interval=PING_S,
         ws_ping_timeout=PING_S,

@@ -1,5 +1,6 @@
 """The server itself: its address, its life as a process, connections that do not behave."""
 
+import asyncio
 import re
 import signal
 import socket
@@ -103,6 +104,18 @@ def test_among_many_connections_there_is_room_for_a_request(out, monkeypatch):
         wait_for(lambda: len(client.server.server_state.connections) <= server.IDLE_CONNECTIONS)
         assert client.get("/api/status").status == 200
         assert all(map(is_closed, first))  # the oldest ones had to go
+
+
+def test_the_server_ends_while_a_client_closes_its_websocket(out):
+    with serving(out) as client, client.stream():
+        (line,) = client.server.server_state.connections
+
+        async def close_and_end():
+            line.data_received(bytes([0x88, 0x80, 0, 0, 0, 0]))  # a Close frame, mask 0
+            line.shutdown()
+
+        asyncio.run_coroutine_threadsafe(close_and_end(), line.loop).result(PATIENCE_S)
+        wait_for(lambda: not client.server.server_state.connections)
 
 
 def test_the_command_serves_until_it_is_interrupted(out):

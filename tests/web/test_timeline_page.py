@@ -57,7 +57,7 @@ def with_pictures(page):
 
 def stretch_of(page):
     """Return the stretch in view, from the address, once it says it."""
-    page.wait_for_timeout(600)
+    page.locator("#list[aria-busy=false]").wait_for()
     return tuple(int(n) for n in re.findall(r"(?:from|to)=(-?\d+)", page.url))
 
 
@@ -126,6 +126,7 @@ def test_wheel_drag_and_keys_move_the_stretch(browser, out):
         point = at(page, 5, AXIS + 60)
         lanes.hover(position=point)
         page.mouse.wheel(0, -100)
+        page.wait_for_function("before => location.href !== before", arg=page.url)
         start, stop = stretch_of(page)
         assert stop - start < 15 * SECOND
         width = lanes.evaluate("one => one.clientWidth")

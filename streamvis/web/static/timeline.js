@@ -114,6 +114,7 @@ function changed() {
   timers.load = setTimeout(load, LOAD_MS);
   clearTimeout(timers.list);
   timers.list = setTimeout(list, LIST_MS);
+  byId("list").ariaBusy = "true";
 }
 
 function moved() {
@@ -122,6 +123,7 @@ function moved() {
 }
 
 async function list() {
+  const timer = timers.list;
   history.replaceState(null, "", addressOf());
   try {
     const page = await eventsIn(source, view.from, view.to);
@@ -129,6 +131,7 @@ async function list() {
   } catch (error) {
     byId("listed-count").textContent = `no answer: ${error.message}`;
   }
+  if (timer === timers.list) byId("list").ariaBusy = "false"; // else the view has changed again
 }
 
 function addressOf() {
