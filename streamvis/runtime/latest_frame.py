@@ -69,7 +69,7 @@ class LatestFrame:
     def _read(self, source: Source) -> None:
         live = self._live
         policy, skipped, restarted = SkipPolicy(time.monotonic()), 0, False
-        for picture in source:
+        for count, picture in enumerate(source):
             if self._over:
                 return
             self.arrived_s = now = time.monotonic()
@@ -84,7 +84,8 @@ class LatestFrame:
                 self._counter.note(picture, skipped - before)
                 self._picture = _marked(picture, restarted)
                 os.eventfd_write(self.fd, 1)
-            policy.add(replaced=replaced)
+            if count:  # the fate of the picture before this one
+                policy.add(replaced=replaced)
             if live is not None:
                 live.skip = policy.update(now, live.stats.key_fps)
 

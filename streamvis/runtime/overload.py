@@ -2,7 +2,8 @@
 
 Pictures that are replaced before any stage sees them were decoded in vain. Where more than half of
 them are, pictures that no other picture needs are skipped before decoding (`nonref`), then all but
-key frames (`nonkey`), but never so many that fewer remain than the stages take.
+key frames (`nonkey`), but never so many that fewer remain than the stages take. While they take none
+at all, as before their networks are ready, nothing is known of their speed, and the level stays.
 """
 
 from collections import Counter
@@ -23,6 +24,7 @@ class SkipPolicy:
     def __init__(self, now: float) -> None:
         self._level = 0
         self._since = now  # time of the last change of level
+        self._lowered = False  # by the last change
         self._window = now
         self._hold_s = FIRST_HOLD_S
         self._counts: Counter[str] = Counter()
@@ -32,7 +34,7 @@ class SkipPolicy:
         return LEVELS[self._level]
 
     def add(self, *, replaced: bool) -> None:
-        """Count a decoded picture, and whether the one before it was replaced by it."""
+        """Count a decoded picture: whether the next one came before any stage took it."""
         self._counts["decoded"] += 1
         self._counts["replaced"] += replaced
 
@@ -44,8 +46,8 @@ class SkipPolicy:
         decoded, replaced = self._counts["decoded"], self._counts["replaced"]
         share = replaced / decoded if decoded else 0.0
         taken_fps = (decoded - replaced) / seconds
-        if share > TOO_MANY and self._may_rise(key_fps, taken_fps):
-            if now - self._since < LONGEST_HOLD_S:  # it was lowered too early
+        if share > TOO_MANY and taken_fps and self._may_rise(key_fps, taken_fps):
+            if self._lowered and now - self._since < LONGEST_HOLD_S:  # too early
                 self._hold_s = min(2 * self._hold_s, LONGEST_HOLD_S)
             self._set(self._level + 1, now)
         elif share < FEW and self._level > 0 and now - self._since >= self._hold_s:
@@ -60,4 +62,5 @@ class SkipPolicy:
         return LEVELS[self._level] == "nonref" and key_fps > SPARE * taken_fps
 
     def _set(self, level: int, now: float) -> None:
+        self._lowered = level < self._level
         self._level, self._since = level, now
