@@ -11,7 +11,6 @@ number has what is added for the media time of the source; without it, media tim
 import os
 import struct
 from collections import OrderedDict, deque
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ RECORD = struct.Struct("<Iq")
 SHIFT = 2**32 - 1  # in the place of a number
 MOST_DUE = 256  # packets whose pictures have not been decoded yet
 BUFFERED = 25  # records, until they are written
+MOST_HELD = 100_000  # records while no stage has taken a picture: over an hour
 ENDING = ".times"
 
 
@@ -28,13 +28,13 @@ class _Place(NamedTuple):
 
 
 class PictureTimes:
-    """Writes the media times of the pictures of one stream epoch; a full disk ends it."""
+    """Writes the media times of a stream epoch; a full disk ends those of a file."""
 
     def __init__(self) -> None:
         self._due: OrderedDict[int, _Place] = OrderedDict()  # by time stamp
         self._unstamped: deque[_Place] = deque(maxlen=MOST_DUE)  # as the first packets of RTP
         self._buffers: dict[Path, bytearray] = {}
-        self._shifted: set[Path] = set()  # files that have the shift
+        self._whole: dict[Path, bool] = {}  # files that have the shift, without a torn record
         self._shift_us: int | None = None
 
     def written(self, stamp: int | None, path: Path, number: int) -> None:
@@ -51,13 +51,9 @@ class PictureTimes:
         place = self._place(stamp)
         if place is None:
             return
-        if place.path not in self._buffers:
-            self.flush()
-            self._buffers = {place.path: bytearray()}
-            self._shifted &= {place.path}
-        buffer = self._buffers[place.path]
+        buffer = self._buffers.setdefault(place.path, bytearray())
         buffer += RECORD.pack(place.number, media_us)
-        if len(buffer) >= BUFFERED * RECORD.size:
+        if len(self._buffers) > 1 or len(buffer) >= BUFFERED * RECORD.size:
             self.flush()
 
     def _place(self, stamp: int | None) -> _Place | None:
@@ -71,20 +67,31 @@ class PictureTimes:
         self._shift_us = shift_us
 
     def flush(self) -> None:
-        """Write what is known by now."""
+        """Write what is known by now; nothing before the shift is, which stands first in a file."""
+        if self._shift_us is None:
+            while sum(map(len, self._buffers.values())) > MOST_HELD * RECORD.size:
+                del self._buffers[next(iter(self._buffers))]
+            return
+        whole: dict[Path, bool] = {}
         for path, buffer in self._buffers.items():
-            if not buffer or not path.exists():  # it was deleted
-                continue
             data = bytes(buffer)
-            if self._shift_us is not None and path not in self._shifted:
-                self._shifted.add(path)
+            if path not in self._whole:
                 data = RECORD.pack(SHIFT, self._shift_us) + data
-            buffer.clear()
-            with (
-                suppress(OSError),
-                open(path.with_suffix(ENDING), "ab", opener=_open) as file,
-            ):
-                file.write(data)
+            whole[path] = self._whole.get(path, True) and _append(path, data)
+        self._whole = whole
+        self._buffers.clear()
+
+
+def _append(segment: Path, records: bytes) -> bool:
+    """Write records for a segment; False where it was deleted, or the disk may have torn one."""
+    if not segment.exists():
+        return False
+    try:
+        with open(segment.with_suffix(ENDING), "ab", opener=_open) as file:
+            file.write(records)
+    except OSError:
+        return False
+    return True
 
 
 def _open(path: str, flags: int) -> int:

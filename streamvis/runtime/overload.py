@@ -2,8 +2,8 @@
 
 Pictures that are replaced before any stage sees them were decoded in vain. Where more than half of
 them are, pictures that no other picture needs are skipped before decoding (`nonref`), then all but
-key frames (`nonkey`), but never so many that fewer remain than the stages take. While they take none
-at all, as before their networks are ready, nothing is known of their speed, and the level stays.
+key frames (`nonkey`), but never so many that fewer remain than the stages take. While they take
+none at all, as before their networks are ready, nothing is known of their speed: the level stays.
 """
 
 from collections import Counter

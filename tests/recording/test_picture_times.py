@@ -19,6 +19,7 @@ from streamvis.errors import SourceError
 from streamvis.recording.finding import FoundSegment, SegmentList, segment_at
 from streamvis.recording.picture_times import (
     ENDING,
+    MOST_HELD,
     RECORD,
     SHIFT,
     PictureTimes,
@@ -144,6 +145,35 @@ def test_times_without_the_one_of_the_source_are_not_known(tmp_path):
     times.decoded(10, 400)
     times.flush()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_segments_that_ended_before_a_stage_took_a_picture_have_times(tmp_path):
+    times, paths = PictureTimes(), [tmp_path / f"08000{n}-e1.mp4" for n in range(3)]
+    for n in range(300):
+        path = paths[n // 100]
+        path.touch()
+        times.written(n, path, n % 100)
+        times.decoded(n, 40_000 * n)
+        if n == 250:
+            times.shift(7)
+    times.flush()
+    assert [first_time(path) for path in paths] == [7, 4_000_007, 8_000_007]
+    assert [us for path in paths for us in read_times(path).values()] == [
+        40_000 * n + 7 for n in range(300)
+    ]
+
+
+def test_the_times_of_an_hour_without_stages_are_kept_and_no_more(tmp_path):
+    times, paths = PictureTimes(), [tmp_path / f"08000{n}-e1.mp4" for n in range(2)]
+    for n in range(MOST_HELD + 1):
+        path = paths[n // MOST_HELD]
+        times.written(n, path, n)
+        times.decoded(n, n)
+    for path in paths:
+        path.touch()
+    times.shift(0)
+    times.flush()
+    assert [len(read_times(path)) for path in paths] == [0, 1]
 
 
 def test_they_are_deleted_with_their_segment(tmp_path):
