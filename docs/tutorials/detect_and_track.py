@@ -3,7 +3,8 @@
 #
 #     python docs/tutorials/detect_and_track.py [VIDEO [OUT]]
 #
-# Without a video, a rendered street scene is used. Two pictures are written into OUT.
+# Without a video, a rendered street scene is used. Two pictures are written into OUT. It needs
+# Matplotlib, which `pip install '.[eval]'` in the project's directory brings.
 
 # %%
 import sys
