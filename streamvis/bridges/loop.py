@@ -18,6 +18,7 @@ import msgspec
 
 from streamvis.bridges.follower import LogFollower, Reading
 from streamvis.bridges.place import BridgeProgress, Place, ProgressFile, digest_of
+from streamvis.bridges.publisher_watch import PublisherWatch
 from streamvis.bridges.stop import Stop, Stopped
 from streamvis.errors import StreamvisError
 from streamvis.events.log import Row
@@ -109,6 +110,7 @@ class Loop:
         self._stop = stop
         self._settings = settings
         self._now = now
+        self._run = PublisherWatch(follower.path.parent, now)
         self._stored = BridgeProgress()
         self._stored_at = now()
 
@@ -176,8 +178,11 @@ class Loop:
                     self._store()
             if len(reading.rows) < AT_ONCE:
                 self._store()
-                if reading.ended and not reading.rows and self._settings.until_ended:
-                    return
+                if self._settings.until_ended and not reading.rows:
+                    if reading.ended:
+                        return
+                    if self._run.died(self.progress.place.number):
+                        warn("the run was killed before its end: waits until it is resumed")
                 self._attempt(lambda: sink.idle(self._settings.poll_s))
 
     def _deliver(self, sink: Sink[M], messages: Sequence[M]) -> None:

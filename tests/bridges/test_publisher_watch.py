@@ -64,6 +64,18 @@ def log(tmp_path):
         yield log
 
 
+def test_a_bridge_that_waits_for_the_end_of_a_killed_run_says_so(tmp_path, log):
+    log.write("a", ONLINE)
+    killed_run(tmp_path)
+    to = ("--to", tmp_path / "events.jsonl", "--until-ended")
+    with bridge("jsonl", "--log", tmp_path, *to) as running:
+        said = "the run was killed before its end: waits until it is resumed"
+        wait_until(lambda: said in running.said, lambda: running.said)
+        log.write("a", SourceEpoch(Restart(2, "resumed")))
+        log.finish("a")
+        assert running.process.wait(60) == 0
+
+
 @needs_mosquitto
 def test_the_broker_has_offline_after_a_kill_and_online_when_the_next_run_writes(tmp_path, log):
     with mosquitto(tmp_path) as broker, subscribed(broker) as sub:
