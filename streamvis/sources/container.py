@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from streamvis.errors import SourceError
 from streamvis.sources.credentials import ENCODE, is_cut
 from streamvis.sources.hwaccel import NO_STREAM, accelerator, not_accelerated
+from streamvis.sources.options import TLS_FILES
 from streamvis.sources.spec import SourceSpec
 from streamvis.sources.start import CONTAINER, container_us
 from streamvis.sources.transport import Part
@@ -348,8 +349,21 @@ def _unreached(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
     for kind, advice in ADVICE.items():
         if isinstance(error, kind):
             return advice
+    if _is_rtsp(spec) and error.errno == errno.EPROTONOSUPPORT:  # its reply to SETUP was 461
+        used = spec.options.get("rtsp_transport", "tcp")
+        return f"does not send by {used}: set transport={'udp' if used == 'tcp' else 'tcp'}"
     reason = "" if error.errno == errno.EIO else f" ({error.strerror})"  # EIO: says nothing
-    return f"cannot be reached{reason}: check the host name and the network"
+    return f"cannot be reached{reason}: check the host name and the network{_tls_advice(spec)}"
+
+
+def _tls_advice(spec: SourceSpec) -> str:
+    """What else may be wrong where a connection is encrypted: FFmpeg does not say."""
+    if not spec.uri.lower().startswith(("https:", "rtsps:")):
+        return ""
+    for name in TLS_FILES:
+        if not Path(spec.options.get(name, "/")).exists():
+            return f", and {name}: there is no such file"
+    return ", the port, which must be one of TLS, and with ca_file the certificate and its name"
 
 
 def _named(stream: Stream) -> str:

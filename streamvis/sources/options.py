@@ -1,7 +1,8 @@
 """Settings of sources: after `#`, and after the `?` of a synthetic scene."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
@@ -59,6 +60,7 @@ TLS = {
     "tls_verify": SWITCH,
     "verifyhost": TEXT,
 }
+TLS_FILES = ("ca_file", "cert_file", "key_file")
 HTTP = {
     "auth_type": "none basic",
     "cookies": TEXT,
@@ -130,6 +132,20 @@ def check_settings(kind: Transport, pairs: Iterable[tuple[str, str]], where: str
         if key not in known:
             raise UsageError(f"{where} has no setting '{key}'{alternatives(key, known)}")
         _check(known[key], value, f"{where}: {key}={value}", joined=key not in OWN)
+
+
+def ffmpeg_options(given: Mapping[str, str], where: str, base: Path) -> dict[str, str]:
+    """The settings that FFmpeg gets; relative paths start at `base`."""
+    options = {name: value for name, value in given.items() if name not in OWN}
+    if "transport" in given:
+        if "rtsp_transport" in options:
+            raise UsageError(f"{where} has both transport and rtsp_transport; give one of them")
+        options["rtsp_transport"] = given["transport"]
+    for name in options.keys() & set(TLS_FILES):
+        options[name] = str((base / options[name]).absolute())
+    if "ca_file" in options:  # without tls_verify FFmpeg would not look at it
+        options.setdefault("tls_verify", "1")
+    return options
 
 
 def seconds_of(pairs: Iterable[tuple[str, str]], where: str) -> dict[str, float]:

@@ -45,9 +45,9 @@ from streamvis.sources.listing import (
 )
 from streamvis.sources.options import (
     CREDENTIALS,
-    OWN,
     Transport,
     check_settings,
+    ffmpeg_options,
     scene_options,
     seconds_of,
 )
@@ -327,15 +327,10 @@ def _with_settings(
     seconds = seconds_of(pairs, where)
     check_settings(_transport(spec), pairs, where)
     given = dict(pairs)
-    options = {name: value for name, value in given.items() if name not in OWN}
-    if "transport" in given:
-        if "rtsp_transport" in options:
-            raise UsageError(f"{where} has both transport and rtsp_transport; give one of them")
-        options["rtsp_transport"] = given["transport"]
     spec = msgspec.structs.replace(
         spec,
         uri=_with_credentials(spec.uri, given, where, base),
-        options=options,
+        options=ffmpeg_options(given, where, base),
         hwaccel=given.get("hwaccel"),
         **seconds,
     )
