@@ -44,6 +44,7 @@ from streamvis.sources.damage import Damage, FrameNumbers
 from streamvis.sources.hwaccel import not_accelerated
 from streamvis.sources.live import LiveMeter, open_and_report
 from streamvis.sources.loss_counter import MOST_REORDERED, LossCounter, MatchedPacket
+from streamvis.sources.pacing import IN_PIECES, Pacer
 from streamvis.sources.picture import Ended, Picture, Skip, StreamStats, Waiting
 from streamvis.sources.recordable import clips_on
 from streamvis.sources.spec import SourceSpec
@@ -101,6 +102,8 @@ class VideoSource:
             if hwaccel not in {"auto", "none"} and not stream.codec_context.is_hwaccel:
                 raise SourceError(not_accelerated(hwaccel, spec.label))
             self._live = is_live(spec, self._container)
+            in_pieces = self._live and self._container.format.name in IN_PIECES
+            self._pacer = Pacer() if in_pieces else None
             self._start_us = start_us(spec, self._container, stream, self._live)
             fps = self._fps = spec.fps or rate_of(stream)
             frames = stream.frames or None
@@ -257,6 +260,10 @@ class VideoSource:
             if packet is None:
                 self.ended = "lost" if self._live else "eof"
                 return
+            if self._pacer is not None and packet.stream.index == stream.index:
+                stamp_us = _us(packet.dts, stream)
+                if stamp_us is not None:
+                    time.sleep(self._pacer.wait_s(stamp_us / 1e6, time.monotonic()))
             if self.recorder is not None:
                 clock = self._live_clock if self._live else self._clock
                 self.recorder.add(packet, clock.last_us)

@@ -1,14 +1,10 @@
 """Encrypted addresses: whose certificate is taken, and what is said of others."""
 
 import shutil
-import ssl
 import subprocess
-import threading
-from contextlib import contextmanager
-from functools import partial
-from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import pytest
+from file_server import serving_files
 from films import draw
 from rtsp_server import Camera, encode_film, serving
 
@@ -20,32 +16,6 @@ needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="needs openssl: apt-get install openssl"
 )
 REFUSED = "cannot be reached: .* the port, which must be one of TLS, and with ca_file the certif"
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-class OneByOne(HTTPServer):
-    def handle_error(self, *_):  # the client does not trust the certificate
-        pass
-
-
-@contextmanager
-def https(folder, certificate):
-    """The files of a folder, from a server with a certificate and its key."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-    with OneByOne(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"https://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def certificate(path, name="IP:127.0.0.1"):
@@ -69,7 +39,7 @@ def read(text):
 def test_with_a_ca_file_no_other_certificate_is_taken(encode, tmp_path):
     encode("a.mp4", frames=20, container_options={"movflags": "faststart"})
     own, other = certificate(tmp_path / "own.pem"), certificate(tmp_path / "other.pem")
-    with https(tmp_path, own) as server:
+    with serving_files(tmp_path, own) as server:
         url = f"{server}/a.mp4#open_s=6"
         assert read(url) == read(f"{url}&ca_file={own}") == 20
         with pytest.raises(SourceError, match=REFUSED):
@@ -83,7 +53,7 @@ def test_with_a_ca_file_no_other_certificate_is_taken(encode, tmp_path):
 def test_the_certificate_must_have_the_name_of_the_address(encode, tmp_path):
     encode("a.mp4", frames=20, container_options={"movflags": "faststart"})
     own = certificate(tmp_path / "own.pem", "DNS:gate.example")
-    with https(tmp_path, own) as server, pytest.raises(SourceError, match=REFUSED):
+    with serving_files(tmp_path, own) as server, pytest.raises(SourceError, match=REFUSED):
         read(f"{server}/a.mp4#open_s=6&ca_file={own}")
 
 
