@@ -153,6 +153,7 @@ class Refusal(msgspec.Struct, frozen=True, tag="error"):
 
     message: str
     newer: bool = False  # what was to be replaced is newer than the client knows
+    unknown: bool = False  # the run has no such source
 
 
 Reply = RunStatus | SourceList | Changed | SourcePicture | ZoneList | ZonesChanged | Refusal
@@ -202,7 +203,8 @@ def handle(request: Request, view: View) -> Decision:
             name not in view.specs
         ):
             known = alternatives(name, view.specs)
-            return Decision(Refusal(f"the run has no source '{_shown(name)}'{known}"))
+            no_source = f"the run has no source '{_shown(name)}'{known}"
+            return Decision(Refusal(no_source, unknown=True))
         case Remove(name) | ChangeZones(name) if name in view.ended:
             return Decision(Refusal(f"source '{name}' has ended already"))
         case Remove(name) | Restart(name) | ChangeZones(name) if name in view.leaving:

@@ -24,6 +24,10 @@ class NewerError(UsageError):
     """What was to be replaced is newer than the client knows."""
 
 
+class UnknownSourceError(UsageError):
+    """The run has no such source."""
+
+
 def find_run(which: str | None = None) -> RunFile:
     """Return the run of a process id or an output directory; without, the only run of this user.
 
@@ -42,7 +46,8 @@ def find_run(which: str | None = None) -> RunFile:
 def ask(run: RunFile, request: control.Request, timeout_s: float = PATIENCE_S) -> control.Reply:
     """Return the reply of a run; RunError when none comes, UsageError when it refuses.
 
-    NewerError is the refusal to replace what is newer than the request says.
+    NewerError is the refusal to replace what is newer than the request says, UnknownSourceError
+    that of a request about a source that the run does not have.
     """
     message = control.encode_request(request)
     if len(message) > control.LONGEST_REQUEST:
@@ -63,7 +68,8 @@ def ask(run: RunFile, request: control.Request, timeout_s: float = PATIENCE_S) -
         )
     reply = control.decode_reply(data)
     if isinstance(reply, control.Refusal):
-        raise (NewerError if reply.newer else UsageError)(reply.message)
+        kind = NewerError if reply.newer else UnknownSourceError if reply.unknown else UsageError
+        raise kind(reply.message)
     return reply
 
 

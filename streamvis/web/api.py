@@ -258,7 +258,7 @@ def operations(api: Api, resources: Resources) -> tuple[Operation, ...]:
             path=id_,
             call=api.remove_source,
             answer=Changed,
-            statuses=(400, 409, 503),
+            statuses=(400, 404, 409, 503),
         ),
         *api.zones.table(),
         *api.clips.table(),

@@ -5,7 +5,7 @@ import msgspec
 from streamvis.errors import DataError, RunError, StreamvisError, UsageError
 from streamvis.events.log import GoneError
 from streamvis.logs import redacted
-from streamvis.runtime.control_client import NewerError
+from streamvis.runtime.control_client import NewerError, UnknownSourceError
 
 LONGEST = 200  # characters that are quoted of a request
 
@@ -61,6 +61,8 @@ def refusal_of(error: StreamvisError) -> RefusedError:
             status = 410
         case NewerError():
             status = 412
+        case UnknownSourceError():
+            status = 404
         case UsageError():  # the run refuses it
             status = 409
         case RunError():

@@ -85,7 +85,7 @@ class ZoneOperations:
                 body=ZoneLayout,
                 longest=LONGEST_LAYOUT,
                 answer=ZonesChanged,
-                statuses=(400, 409, 412, 413, 415, 503),
+                statuses=(400, 404, 409, 412, 413, 415, 503),
             ),
             Operation(
                 method="POST",

@@ -100,7 +100,7 @@ def test_a_source_is_added_and_removed(client, run):
 def test_what_the_run_refuses_has_the_message_of_the_command(client, run):
     refused = client.ask("DELETE", "/api/sources/gte")
     told = control.handle(control.Remove("gte"), run.view()).reply
-    assert (refused.status, refused.error["found"]) == (409, told.message)
+    assert (refused.status, refused.error["found"]) == (404, told.message)
     again = client.ask("POST", "/api/sources", {"id": "gate", "uri": "rtsp://10.0.0.9/x"})
     told = control.handle(control.Add(camera("gate", "10.0.0.9")), run.view()).reply
     assert (again.status, again.error["found"]) == (409, told.message)

@@ -302,7 +302,7 @@ def test_one_picture_by_its_address(run, client):
     later = int(client.get("/api/picture/gate").headers["x-streamvis-media-us"])
     assert later > 40_000 * n
     assert shown.std() < 2
-    assert client.get("/api/picture/gaet").status == 409
+    assert client.get("/api/picture/gaet").status == 404
 
 
 def test_a_source_that_connects_again_goes_on_in_its_next_stream_epoch(run, client):
