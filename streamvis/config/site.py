@@ -6,7 +6,7 @@ run(site.specs())
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,12 +17,13 @@ from streamvis.config.zones import needs_plane, read_zones
 from streamvis.errors import ConfigError, StreamvisError
 from streamvis.fields import Name
 from streamvis.geometry import Homography, ground_plane_of, read_ground_plane
-from streamvis.parsing import convert, read_mapping
+from streamvis.parsing import alternatives, convert, read_mapping
 from streamvis.recording.settings import Recording
 from streamvis.sources.credentials import warn_if_shared
 from streamvis.sources.options import CONNECTION, CREDENTIALS, HWACCEL, TRANSPORT
 from streamvis.sources.recordable import not_recordable
 from streamvis.sources.spec import Setting, SourceSpec, source_of
+from streamvis.stages import event_codec
 from streamvis.zone_layout import ZoneLayout, crosses_itself
 
 LARGEST = 65536  # coordinate of a privacy mask
@@ -114,6 +115,8 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
         record = file.record if spec.kind in {"camera", "url"} else None
     else:
         record = source.record
+    if record and record.clips:
+        _check_events(record.clips.on, where)
     masks = tuple(tuple(mask) for mask in source.privacy_masks)
     for number, mask in enumerate(masks):
         if crosses_itself(mask):
@@ -133,6 +136,19 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
     if reason := (zones and needs_plane(zones, spec)) or not_recordable(spec):
         raise ConfigError(f"{where}: {reason}")
     return spec
+
+
+def _check_events(types: Sequence[str], where: str) -> None:
+    """ConfigError for a type that no event of a source has; a clip is no reason for another."""
+    families = {"hb", "sys", "frame"}  # of the feed, of the run, and those that no log has
+    known = [one for one in sorted(event_codec().names) if one.partition(".")[0] not in families]
+    known.remove("source.clip")
+    for one in types:
+        if one not in known:
+            raise ConfigError(
+                f"{where}: no event of a source has the type '{one}' in `record.clips.on`"
+                f"{alternatives(one, known)}"
+            )
 
 
 def _settings(source: SiteSource) -> list[Setting]:

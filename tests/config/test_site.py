@@ -182,6 +182,14 @@ def test_variables_are_replaced_in_texts_and_values_stay_whole(tmp_path):
         ("sources: [{id: a, uri: 'synthetic:', record: {segments: {}}}]", "remove its `record`"),
         (f"sources: [{CAMERA}, record: {{}}}}]", "`segments`, `clips` or both"),
         (
+            f"sources: [{CAMERA}, record: {{clips: {{on: [track.begin, source.offlin]}}}}}}]",
+            "type 'source.offlin' in `record.clips.on`; did you mean source.offline",
+        ),
+        (
+            f"record: {{clips: {{on: [source.clip]}}}}\nsources: [{CAMERA}}}]",
+            "no event of a source has the type 'source.clip'",
+        ),
+        (
             f"sources: [{CAMERA}, record: {{segments: {{}}}}, "
             "privacy_masks: [[[0, 0], [1, 0], [1, 1]]]}]",
             "set `unmasked: true` in `record`",
