@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamvis.files import drafted
+
 if TYPE_CHECKING:
     from streamvis.messages import Array
 
@@ -53,16 +55,16 @@ def _from_opencv(path: Path, report: Report) -> bool:
     import urllib.error
     import urllib.request
 
-    draft = path.with_suffix(".part")
     try:
-        with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as reply, draft.open("wb") as file:
+        with (
+            drafted(path) as draft,
+            urllib.request.urlopen(URL, timeout=TIMEOUT_S) as reply,
+            draft.open("wb") as file,
+        ):
             shutil.copyfileobj(reply, file)
-        draft.replace(path)
     except (urllib.error.URLError, OSError) as error:
         report(f"  not there: {getattr(error, 'reason', error)}")
         return False
-    finally:
-        draft.unlink(missing_ok=True)
     return True
 
 

@@ -3,11 +3,12 @@
 import os
 import resource
 import stat
+import time
 from contextlib import contextmanager
 
 import pytest
 
-from streamvis.files import is_open, replace
+from streamvis.files import LEFT_OVER_S, drafted, is_open, replace
 
 
 @contextmanager
@@ -25,7 +26,6 @@ def longest_file(size):
 def test_a_file_is_replaced_with_its_mode_and_leaves_nothing_beside_it(tmp_path, durable):
     path = tmp_path / "a.json"
     path.write_text("before")
-    (tmp_path / ".a.json.tmp").write_text("of a process that was killed")
     replace(path, b"after", mode=0o600, durable=durable)
     assert path.read_bytes() == b"after"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -38,6 +38,49 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, durable):
     path.write_text("before")
     with longest_file(10), pytest.raises(OSError, match="too large"):
         replace(path, b"of more than ten bytes", durable=durable)
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_of_two_writers_at_once_each_replaces_the_file_with_a_whole_one(tmp_path, monkeypatch):
+    path, flush = tmp_path / "a.json", os.fsync
+    seen = []
+
+    def the_other_one_first(fd):
+        monkeypatch.setattr(os, "fsync", flush)
+        replace(path, b"of the other one")
+        seen.append(path.read_bytes())
+        flush(fd)
+
+    monkeypatch.setattr(os, "fsync", the_other_one_first)
+    replace(path, b"ours")
+    assert [*seen, path.read_bytes()] == [b"of the other one", b"ours"]
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_drafts_of_killed_processes_are_removed_and_others_stay(tmp_path):
+    old = time.time() - LEFT_OVER_S - 1
+    for name, at in {
+        ".a.json.tmp": old,
+        ".a.json.123.tmp": old,
+        ".a.json.45.tmp": old + 60,  # its process may write to it yet
+        ".b.a.json.6.tmp": old,
+        ".a.json.d.tmp": old,
+        "a.json.7.tmp": old,
+    }.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (at, at))
+    replace(tmp_path / "a.json", b"x")
+    left = {".a.json.45.tmp", ".b.a.json.6.tmp", ".a.json.d.tmp", "a.json.7.tmp", "a.json"}
+    assert set(os.listdir(tmp_path)) == left
+
+
+def test_a_draft_that_fails_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError), drafted(path) as draft:
+        draft.write_text("half")
+        1 / 0  # noqa: B018
     assert path.read_text() == "before"
     assert os.listdir(tmp_path) == ["a.json"]
 

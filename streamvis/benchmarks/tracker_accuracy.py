@@ -8,7 +8,6 @@ truth, separately for each sequence, which favours them.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from streamvis.evaluation.mot import COMBINED, MotScores, evaluate, evaluate_all
 from streamvis.messages import Detections
 from streamvis.runners import tracker_inputs, tracking
 from streamvis.runners.tracker_inputs import TrackerFrame
+from streamvis.runners.zone_counts import ranked
 
 ON_GROUND = f"{OURS}, on the ground"
 WITH_CUES = "with looks and camera motion"
@@ -135,8 +135,7 @@ def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
             Entry(f"{name}, {WITH_CUES}", None, with_cues(info, plane, inputs.frames), parts)
             for name, plane in planes.items()
         ]
-    ranks = np.searchsorted(np.sort(rows.scores), rows.scores) / max(len(rows), 1)
-    parts = detections_of(replace(rows, scores=ranks), sequence.length)
+    parts = detections_of(ranked(rows), sequence.length)
     for name, peer in peers.installed()[0].items():
         entries += [Entry(name, at, peer.start(sequence.fps, at), parts) for at in peer.thresholds]
     return entries

@@ -1,6 +1,5 @@
 """The file that holds the ground plane of a source: where it lies, what it holds."""
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from streamvis.calibration.ground_plane import Size
 from streamvis.calibration.inputs import Points, provenance
 from streamvis.errors import UsageError
+from streamvis.files import replace
 from streamvis.geometry import read_ground_plane
 from streamvis.messages import Array
 from streamvis.sources.spec import SourceSpec
@@ -79,12 +79,8 @@ def document(found: Calibration, spec: SourceSpec, size: Size, made_by: str) -> 
 
 def write(path: Path, data: bytes) -> None:
     """Write the file atomically; UsageError where it cannot be written."""
-    new = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(data)
-        new.replace(path)
+        replace(path, data, durable=False)
     except OSError as error:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None

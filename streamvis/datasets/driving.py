@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from streamvis.errors import DataError
 from streamvis.messages import Array
-from streamvis.sources import Picture, open_source, resolve
+from streamvis.sources import Picture, open_source, resolve, whole
 from streamvis.sources.listing import VIDEOS, entries, videos_in
 
 SLACK_US = 1000  # times are rounded
@@ -107,7 +107,7 @@ def sample_drive(path: Path, sampling: DriveSampling) -> Iterator[DriveSample]:
     except ValueError:
         raise DataError(f"{path} is several videos; expected one") from None
     with closing(open_source(spec)) as source:
-        for picture in nearest_pictures(source, sampling.every_s):
+        for picture in nearest_pictures(whole(source), sampling.every_s):
             yield DriveSample(thumbnail(picture.pixels), views(picture.pixels, sampling.size))
 
 

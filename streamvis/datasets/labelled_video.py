@@ -12,7 +12,7 @@ from streamvis.datasets.classes import LISTS, Classes
 from streamvis.datasets.street import read_labels
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array
-from streamvis.sources import SourceSpec, open_source, resolve
+from streamvis.sources import SourceSpec, open_source, resolve, whole
 from streamvis.sources.listing import images_of
 
 
@@ -37,7 +37,7 @@ class LabelledVideo:
 
     def __iter__(self) -> Iterator[LabelledFrame]:
         with closing(open_source(self.spec)) as source:
-            for picture in source:
+            for picture in whole(source):
                 path = self.labels.get(picture.n)
                 truth = read_labels(path, self.classes) if path else None
                 if truth is not None and truth.shape != picture.pixels.shape[:2]:

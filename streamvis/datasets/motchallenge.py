@@ -9,7 +9,7 @@ unknown), MOT16 and later eight or nine (7 the flag, 8 the class, 9 the visibili
 taken as they stand: the files' pixel origin is not shifted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 
 from streamvis.errors import DataError
-from streamvis.messages import Array
+from streamvis.files import drafted
+from streamvis.messages import Array, Tracks
 from streamvis.parsing import read_text
 from streamvis.sources.seqinfo import LARGEST, read_seqinfo
 
@@ -95,6 +96,19 @@ def rows(
         classes=np.full(n, PEDESTRIAN),
         visibility=np.ones(n),
         world=np.full((n, 2), np.nan) if world is None else np.asarray(world, np.float64),
+    )
+
+
+def rows_of_tracks(found: Iterable[tuple[int, Tracks]]) -> Rows:
+    """Return the tracks of frames, each with its number from 1; scores are those of existence."""
+    found = list(found)
+    counts = [len(tracks.ids) for _, tracks in found]
+    return rows(
+        frames=np.repeat([number for number, _ in found], counts),
+        ids=np.concatenate([np.zeros(0), *(tracks.ids for _, tracks in found)]),
+        boxes=np.concatenate([np.zeros((0, 4)), *(tracks.boxes for _, tracks in found)]),
+        scores=np.concatenate([np.zeros(0), *(tracks.existence for _, tracks in found)]),
+        world=np.concatenate([np.zeros((0, 2)), *(tracks.ground for _, tracks in found)]),
     )
 
 
@@ -188,9 +202,9 @@ def read_detections(path: Path, length: int = MOST_FRAMES) -> Rows:
 
 
 def write_results(path: Path, results: Rows) -> None:
-    """Write rows that `read_results` reads back, to 0.01 px and 0.1 mm."""
+    """Write rows that `read_results` reads back, to 0.01 px and 0.1 mm; all of them, or no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="ascii") as file:
+    with drafted(path) as draft, draft.open("w", encoding="ascii") as file:
         for frame, id_, box, score, world in zip(
             results.frames, results.ids, results.boxes, results.scores, results.world, strict=True
         ):

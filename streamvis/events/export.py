@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -15,6 +14,7 @@ from streamvis.events.envelope import Event, EventBody, Other
 from streamvis.events.family import Cells
 from streamvis.events.log import Row
 from streamvis.events.source_events import SourceEpoch
+from streamvis.files import drafted
 
 COLUMNS = (
     *("source", "offset", "type", "media_us", "capture_us", "n", "track", "label"),
@@ -114,12 +114,8 @@ def replacing(path: Path) -> Iterator[IO[str]]:
         with path.open("w", encoding="utf-8", newline="") as file:
             yield file
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with draft.open("w", encoding="utf-8", newline="") as file:
+        with drafted(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
             yield file
-        draft.replace(path)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        draft.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from streamvis.errors import DataError, WeightsError
+from streamvis.files import replace
 from streamvis.models.layers import fuse
 from streamvis.models.mask_rcnn import MaskRcnn
 
@@ -72,7 +73,7 @@ def write_ranges(weights: Path, ranges: Ranges, pictures: int, out: Path) -> Non
     text = msgspec.json.format(msgspec.json.encode(held), indent=1)
     lines = re.sub(rb"\[\s+([^\]\s]+),\s+([^\]\s]+)\s+\]", rb"[\1, \2]", text)
     try:
-        out.write_bytes(lines + b"\n")
+        replace(out, lines + b"\n")
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror}") from None
 

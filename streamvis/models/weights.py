@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from streamvis.errors import DeviceError, ModelError, UsageError, WeightsError
+from streamvis.files import drafted
 from streamvis.models import embedding, forecasting, hrnet, off, pose_lifting, swiftnet
 from streamvis.models.caffe_off import from_caffe, is_caffe
 from streamvis.models.checkpoint_io import read, shown
@@ -352,12 +353,11 @@ def save(model: Network, path: Path, metadata: Mapping[str, str]) -> None:
     about = {"architecture": msgspec.json.encode(model.architecture).decode(), **metadata}
     if isinstance(model, Off):
         about["calibration"] = msgspec.json.encode(model.calibration).decode()
-    part = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, part, about)
-        part.chmod(0o644)  # safetensors makes files that only the owner can read
-        os.replace(part, path)
+        with drafted(path) as draft:
+            save_file(state, draft, about)
+            draft.chmod(0o644)  # safetensors makes files that only the owner can read
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be written: {error}") from None
 

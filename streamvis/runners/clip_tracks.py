@@ -1,6 +1,7 @@
 """People followed in labelled action clips, as clips of one person each to train and score on."""
 
 import csv
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -18,15 +19,15 @@ from streamvis.datasets.motchallenge import (
     MOST_FRAMES,
     Rows,
     read_results,
-    rows,
+    rows_of_tracks,
     write_results,
 )
-from streamvis.errors import DataError, SourceError
-from streamvis.messages import Array, Detections, Tracks
+from streamvis.errors import DataError
+from streamvis.files import drafted
+from streamvis.messages import Array, Detections
 from streamvis.runners.detectors import Detector, open_detector
 from streamvis.runners.tables import Table
-from streamvis.runtime.errors import ending_of
-from streamvis.sources import open_source, resolve
+from streamvis.sources import open_source, resolve, whole
 from streamvis.training.actions.clip_sampling import progress
 
 COLUMNS = ("path", "label", "source", "start", "end", "tracks", "track", "height", "near")
@@ -58,7 +59,7 @@ class ClipTracker:
         (spec,) = resolve([str(clip.path)])
         tracker, found = Tracker(), []
         with closing(open_source(spec)) as source:
-            for picture in source:
+            for picture in whole(source):
                 if picture.media_us >= clip.end_s * 1e6:
                     break
                 if picture.media_us >= clip.start_s * 1e6:
@@ -66,19 +67,7 @@ class ClipTracker:
                     time_s = picture.media_us / 1e6
                     now = tracker.update(people, self.embed, picture=picture.pixels, time_s=time_s)
                     found.append((picture.n + 1, now))
-            ending, fault = ending_of(source)
-        if ending == "failed":
-            raise SourceError(fault)
-        return _rows(found)
-
-
-def _rows(found: Sequence[tuple[int, Tracks]]) -> Rows:
-    counts = [len(tracks.ids) for _, tracks in found]
-    return rows(
-        frames=np.repeat([n for n, _ in found], counts),
-        ids=np.concatenate([np.zeros(0), *(tracks.ids for _, tracks in found)]),
-        boxes=np.concatenate([np.zeros((0, 4)), *(tracks.boxes for _, tracks in found)]),
-    )
+        return rows_of_tracks(found)
 
 
 def track_clips(
@@ -91,14 +80,18 @@ def track_clips(
         raise DataError(f"{data} lists people along tracks already; expected whole clips")
     people: list[ClipPerson] = []
     for number, clip in enumerate(progress(clips, "following")):
-        path = out / "tracks" / f"{number:05}-{clip.path.stem}.txt"
+        path = out / "tracks" / f"{number:05}-{clip.path.stem}-{_digest(clip)}.txt"
         if not path.exists():
-            part = path.with_suffix(".part")
-            write_results(part, follow(clip))
-            os.replace(part, path)
+            write_results(path, follow(clip))
         people += people_of(clip, path, min_height, min_s)
     write_people(out / "clips.csv", people)
     return people
+
+
+def _digest(clip: Clip) -> str:
+    """Return a name for the part of a video that a clip is."""
+    part = f"{clip.path.resolve()} {clip.start_s} {clip.end_s}"
+    return hashlib.sha256(os.fsencode(part)).hexdigest()[:8]
 
 
 def people_of(clip: Clip, path: Path, min_height: float, min_s: float) -> list[ClipPerson]:
@@ -131,7 +124,7 @@ def _near(found: Rows) -> Array:
 
 def write_people(path: Path, people: Sequence[ClipPerson]) -> None:
     """Write the CSV that `read_clips` reads, with paths relative to it."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with drafted(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for one in people:

@@ -224,12 +224,12 @@ def frames_of(sequence: Sequence) -> Callable[[], Generator[Array, None, None]]:
     """Return a function that reads a sequence's frames in order."""
 
     def read() -> Generator[Array, None, None]:
-        from streamvis.sources import open_source, resolve
+        from streamvis.sources import open_source, resolve, whole
 
         (spec,) = resolve([str(sequence.folder)])
         source = open_source(spec)
         try:
-            for picture in source:
+            for picture in whole(source):
                 yield picture.pixels
         finally:
             source.close()

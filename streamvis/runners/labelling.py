@@ -88,7 +88,7 @@ def label_all(
     on_failure: Callable[[SourceError], None],
 ) -> int:
     """Label source after source, and save; return how many could not be read."""
-    limit = -(-plan.most // len(specs)) if plan.most else None
+    limit = -(-plan.most // len(specs)) if plan.most and specs else None
     failed = 0
     try:
         for spec in specs:

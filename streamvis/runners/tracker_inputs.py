@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 from streamvis.config import Appearance, CameraMotion, Jipda, MaskRcnn
 from streamvis.datasets.motchallenge import SequenceInfo
-from streamvis.errors import DataError, SourceError, UsageError
+from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo
-from streamvis.runtime.errors import ending_of
-from streamvis.sources import SourceSpec, open_source, resolve
+from streamvis.sources import SourceSpec, open_source, resolve, whole
 from streamvis.sources.listing import images_of
 
 FrameNumber = Callable[[int], int]  # place of a picture in its source, from 0 -> frame number
@@ -145,7 +144,7 @@ def _measured(video: Path, detect: Detect, cues: Cues) -> dict[int, TrackerFrame
     number_of = _number_of(spec)
     seen = {}
     with closing(open_source(spec)) as source:
-        for picture in source:
+        for picture in whole(source):
             number, pixels = number_of(picture.n), picture.pixels
             found = detect(number, pixels)
             seen[number] = TrackerFrame(
@@ -155,9 +154,6 @@ def _measured(video: Path, detect: Detect, cues: Cues) -> dict[int, TrackerFrame
                 embed(pixels, found) if embed else None,
                 previous.motion_to(pixels) if previous else None,
             )
-        ending, fault = ending_of(source)
-    if ending == "failed":
-        raise SourceError(fault)
     return seen
 
 

@@ -18,7 +18,7 @@ from streamvis.evaluation import identities
 from streamvis.evaluation.detection import detections_of
 from streamvis.evaluation.identities import IdentityTrace
 from streamvis.evaluation.mot import COMBINED, Space, evaluate_all
-from streamvis.messages import Detections, Tracks
+from streamvis.messages import Detections
 from streamvis.runners.tables import Table, with_mean
 from streamvis.runners.tracker_inputs import (
     Cues,
@@ -168,19 +168,7 @@ def run_tracker(
         )
         seconds += time.perf_counter() - start
         found.append((one.number, tracks))
-    return TrackerRun(_rows(found), len(found), seconds)
-
-
-def _rows(found: Sequence[tuple[int, Tracks]]) -> Rows:
-    counts = [len(tracks.ids) for _, tracks in found]
-    empty = [np.zeros((0, 4))]
-    return motchallenge.rows(
-        frames=np.repeat([n for n, _ in found], counts),
-        ids=np.concatenate([np.zeros(0), *(t.ids for _, t in found)]),
-        boxes=np.concatenate(empty + [t.boxes for _, t in found]),
-        scores=np.concatenate([np.zeros(0), *(t.existence for _, t in found)]),
-        world=np.concatenate([np.zeros((0, 2)), *(t.ground for _, t in found)]),
-    )
+    return TrackerRun(motchallenge.rows_of_tracks(found), len(found), seconds)
 
 
 def info_of(sequence: motchallenge.Sequence) -> SequenceInfo:

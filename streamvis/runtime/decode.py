@@ -19,12 +19,11 @@ from streamvis.errors import RunError, SourceError, StreamvisError
 from streamvis.installation import imports_of_packages
 from streamvis.messages import Array, Ending
 from streamvis.runtime import protocol
-from streamvis.runtime.errors import ending_of
 from streamvis.runtime.gaps import Gap, GapCounter
 from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.runtime.media_time import MediaTime
 from streamvis.runtime.processes import load, serve
-from streamvis.sources.picture import LiveSource, Picture, RecordedSource, Source
+from streamvis.sources.picture import LiveSource, Picture, RecordedSource, Source, ending_of
 from streamvis.sources.privacy import masked
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import SlotWriter

@@ -1,17 +1,7 @@
-"""How sources and runs end, and the error that a failed run raises."""
+"""The error that a failed run raises."""
 
 from streamvis import errors
-from streamvis.messages import Ending
 from streamvis.runtime.routing import Core
-from streamvis.sources.picture import Source
-
-
-def ending_of(source: Source) -> tuple[Ending, str]:
-    """Return whether the end of the pictures is the end of the source, and otherwise the fault."""
-    why = {"lost": "was lost", "timeout": "sent nothing until the read timeout"}.get(
-        source.ended or "eof"
-    )
-    return ("failed", f"source '{source.info.label}' {why}") if why else ("eof", "")
 
 
 def failure(core: Core) -> errors.StreamvisError | None:

@@ -25,7 +25,7 @@ from streamvis.config import Pipeline, zones_of
 from streamvis.errors import SourceError, StreamvisError
 from streamvis.messages import Array, Ending, Packet
 from streamvis.runtime import protocol, supervision
-from streamvis.runtime.errors import ending_of, failure
+from streamvis.runtime.errors import failure
 from streamvis.runtime.gaps import GapCounter
 from streamvis.runtime.host import Build, Host, build_stage, build_stages
 from streamvis.runtime.media_time import MediaTime
@@ -38,7 +38,7 @@ from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import decoder_name
 from streamvis.sources import open_source as open_any
-from streamvis.sources.picture import Picture, Source
+from streamvis.sources.picture import Picture, Source, ending_of
 from streamvis.sources.privacy import masked
 from streamvis.sources.spec import SourceSpec
 from streamvis.stages.protocol import Site

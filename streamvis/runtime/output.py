@@ -31,7 +31,7 @@ UMASK = 0o027  # no access for others, no writing for the group
 
 _DRAFT = r"(\.\d+)?(\.tmp)?"
 _OF_A_RUN = re.compile(
-    rf"\.?events\.(db(-wal|-shm|-journal)?|reserve|snapshot(\.tmp)?|lanes(-journal)?)"
+    rf"\.?events\.(db(-wal|-shm|-journal)?|reserve|snapshot{_DRAFT}|lanes(-journal)?)"
     rf"|\.?(summary|feed|run|sources)\.json{_DRAFT}"
     rf"|\.?checkpoint\.msgpack{_DRAFT}|annotated(\.\d+)?\.mp4|\.?tracks\.txt{_DRAFT}"
 )

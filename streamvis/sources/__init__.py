@@ -1,7 +1,7 @@
 """Video sources: files, images, cameras, URLs and synthetic scenes."""
 
 from streamvis.errors import SourceError
-from streamvis.sources.picture import Ended, LiveSource, Picture, Source, Waiting
+from streamvis.sources.picture import Ended, LiveSource, Picture, Source, Waiting, whole
 from streamvis.sources.recordable import not_recordable
 from streamvis.sources.spec import SourceSpec, Unusable, resolve, starting
 
@@ -15,6 +15,7 @@ __all__ = [
     "open_source",
     "resolve",
     "starting",
+    "whole",
 ]
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import msgspec
 import numpy as np
 
-from streamvis.messages import Clock, SourceInfo
+from streamvis.errors import SourceError
+from streamvis.messages import Clock, Ending, SourceInfo
 
 if TYPE_CHECKING:  # which needs PyAV
     from streamvis.recording.recorder import Recorder
@@ -90,3 +91,27 @@ class RecordedSource(Source, Protocol):
     """A source whose packets may be recorded."""
 
     recorder: "Recorder | None"
+
+
+def ending_of(source: Source) -> tuple[Ending, str]:
+    """Return whether the end of the pictures is the end of the source, and otherwise the fault."""
+    why = {"lost": "was lost", "timeout": "sent nothing until the read timeout"}.get(
+        source.ended or "eof"
+    )
+    return ("failed", f"source '{source.info.label}' {why}") if why else ("eof", "")
+
+
+def whole(source: Source) -> Iterator[Picture]:
+    """Yield all pictures of a source; SourceError where they stop before its end.
+
+    For whoever would take a part for all of it: scores, training data.
+    """
+    count = 0
+    for count, picture in enumerate(source, 1):  # noqa: B007 - read after the loop
+        yield picture
+    ending, fault = ending_of(source)
+    if ending == "failed":
+        raise SourceError(
+            f"{fault} after {count} pictures, before its end; check its disk or connection, and "
+            "start again"
+        )

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from rich.progress import (
 from torch import Tensor, nn
 
 from streamvis.errors import DataError, ModelError
+from streamvis.files import drafted
 
 B = TypeVar("B")
 Groups = list[tuple[list[nn.Parameter], float]]  # parameters and their peak learning rate
@@ -126,8 +126,8 @@ def _save(
     average: dict[str, Tensor],
 ) -> None:
     state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save(state | {"average": average}, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+    with drafted(path) as draft:
+        torch.save(state | {"average": average}, draft)
 
 
 def _resume(

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from streamvis.errors import DataError, RunError, WeightsError
+from streamvis.files import replace
 from streamvis.models.weights import find
 
 NAME = "training.json"
@@ -103,9 +104,7 @@ def begin(
     _make_room(out, before, training, overwrite)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        beside = out / f"{NAME}.tmp"
-        beside.write_bytes(msgspec.json.format(msgspec.json.encode(training), indent=1) + b"\n")
-        os.replace(beside, out / NAME)
+        replace(out / NAME, msgspec.json.format(msgspec.json.encode(training), indent=1) + b"\n")
     except OSError as error:
         raise RunError(f"{out} cannot be written to: {error.strerror}") from None
 

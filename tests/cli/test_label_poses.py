@@ -1,6 +1,7 @@
 """`streamvis label-poses` from boxes to keypoints, with a teacher that finds what is bright."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -110,6 +111,22 @@ def test_clips_of_one_video_may_have_tracks_of_their_own(teacher, tmp_path):
     label(tmp_path / "people", "--teacher", teacher, "--out", out)
     written = json.loads((out / "annotations.json").read_text())
     assert [row["track"] for row in written["annotations"]] == [1] * 5 + [2] * 5
+
+
+def test_two_videos_of_one_name_are_refused(teacher, tmp_path):
+    def walkers(clip):
+        return rows(np.arange(1, 11), np.full(10, 7), np.array([[10, 10, 60, 70]] * 10, float))
+
+    video = read_clips(write_clips(tmp_path / "clips"))[0].path
+    copies = [tmp_path / camera / "monday/1.avi" for camera in "ab"]
+    for copy in copies:
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(video, copy)
+    listed = [f"{copy},{copy.parts[-3]},{copy.parts[-3]}" for copy in copies]
+    (tmp_path / "two.csv").write_text("\n".join(["path,label,source", *listed]))
+    track_clips(tmp_path / "two.csv", tmp_path / "people", walkers, min_height=48, min_s=0.6)
+    told = label(tmp_path / "people", "--teacher", teacher, "--out", tmp_path / "out", code=2)
+    assert "would have the same names, monday_1_…; expected other names of videos" in told
 
 
 def test_whole_frames_are_refused_with_the_command_that_finds_people(teacher, tmp_path):

@@ -52,7 +52,8 @@ def test_the_tall_who_are_followed_for_long_become_clips_of_one_person(folder, t
 def test_clips_that_were_followed_before_are_not_followed_again(folder, tmp_path):
     clip_tracks.track_clips(folder, tmp_path, walkers, min_height=48, min_s=0.6)
     before = (tmp_path / "clips.csv").read_bytes()
-    (tmp_path / "tracks/00003-1.txt").unlink()
+    (path,) = tmp_path.glob("tracks/00003-1-*.txt")
+    path.unlink()
     followed = []
 
     def again(clip) -> Rows:
@@ -62,6 +63,21 @@ def test_clips_that_were_followed_before_are_not_followed_again(folder, tmp_path
     clip_tracks.track_clips(folder, tmp_path, again, min_height=48, min_s=0.6)
     assert followed == [read_clips(folder)[3].path]
     assert (tmp_path / "clips.csv").read_bytes() == before
+
+
+def test_another_part_of_a_video_is_followed_anew(folder, tmp_path):
+    video = read_clips(folder)[0].path
+    followed = []
+
+    def follow(clip) -> Rows:
+        followed.append((clip.start_s, clip.end_s))
+        return walkers(clip)
+
+    for ends in ((0.5, 1), (0.5, 0.9)):
+        listed = [f"{video},{label},x,0,{end}" for label, end in zip("ab", ends, strict=True)]
+        (tmp_path / "two.csv").write_text("\n".join(["path,label,source,start,end", *listed]))
+        clip_tracks.track_clips(tmp_path / "two.csv", tmp_path, follow, min_height=48, min_s=0.3)
+    assert followed == [(0, 0.5), (0, 1), (0, 0.9)]
 
 
 def test_clips_of_people_are_not_followed(folder, tmp_path):

@@ -37,6 +37,12 @@ def test_the_limit_is_shared_and_failures_are_passed_on(most, limit, monkeypatch
     assert folder.saved == 1
 
 
+def test_folders_may_be_labelled_again_without_footage():
+    folder, plan = Folder(), LabelPlan(every=1.0, sure=0.7, unsure=0.2, most=7)
+    assert labelling.label_all([], folder, np.zeros, plan, print) == 0
+    assert folder.saved == 1
+
+
 def test_what_was_labelled_before_an_interruption_is_saved(monkeypatch):
     def label(*given):
         raise KeyboardInterrupt

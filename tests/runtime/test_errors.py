@@ -1,16 +1,11 @@
-"""How the end of a source and of a run are reported."""
+"""How the end of a run is reported."""
 
 from types import SimpleNamespace
 
 import pytest
-from factories import source as source_of
 
 from streamvis import errors
-from streamvis.runtime.errors import ending_of, error_of, failure
-
-
-def ended(why):
-    return SimpleNamespace(ended=why, info=source_of(label="gate"))
+from streamvis.runtime.errors import error_of, failure
 
 
 def core(*streams, failed=None, serve=False):
@@ -19,19 +14,6 @@ def core(*streams, failed=None, serve=False):
         for n, (ending, error, message) in enumerate(streams)
     }
     return SimpleNamespace(failed=failed, streams=named, serve=serve)
-
-
-@pytest.mark.parametrize(
-    ("why", "expected"),
-    [
-        ("eof", ("eof", "")),
-        (None, ("eof", "")),
-        ("lost", ("failed", "source 'gate' was lost")),
-        ("timeout", ("failed", "source 'gate' sent nothing until the read timeout")),
-    ],
-)
-def test_the_end_of_the_pictures_says_whether_the_source_failed(why, expected):
-    assert ending_of(ended(why)) == expected
 
 
 @pytest.mark.parametrize("name", ["SourceError", "WeightsError", "DataError", "RunError"])

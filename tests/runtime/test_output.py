@@ -144,6 +144,8 @@ OURS = [
     "tracks.txt",
     "tracks-a.txt",
     ".tracks-a.txt.12.tmp",
+    ".events.snapshot.345.tmp",
+    ".checkpoint.msgpack.6.tmp",
 ]
 THEIRS = [
     "annotated-mine.mp4",

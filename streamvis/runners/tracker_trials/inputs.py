@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 import numpy as np
 
+from streamvis import files
 from streamvis.config import MaskRcnn
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import PEDESTRIAN, Rows
@@ -178,9 +179,7 @@ def write_frames(path: Path, frames: Sequence[TrackerFrame]) -> None:
         for one in frames
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.msgpack.encode(rows))
-    partial.replace(path)
+    files.replace(path, msgspec.msgpack.encode(rows), durable=False)
 
 
 def read_frames(path: Path) -> list[TrackerFrame]:

@@ -82,14 +82,9 @@ def track(
         ground_plane=material.plane,
     )
     tracker = Tracker(info, config)
-    found = [
+    return motchallenge.rows_of_tracks(
         (one.number, tracker.update(one.detections, one.media_us, one.embeddings, one.motion))
         for one in frames
-    ]
-    return motchallenge.rows(
-        frames=np.repeat([n for n, _ in found], [len(tracks.ids) for _, tracks in found]),
-        ids=np.concatenate([np.zeros(0), *(tracks.ids for _, tracks in found)]),
-        boxes=np.concatenate([np.zeros((0, 4)), *(tracks.boxes for _, tracks in found)]),
     )
 
 

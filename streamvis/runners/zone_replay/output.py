@@ -8,6 +8,7 @@ from pathlib import Path
 from streamvis.errors import UsageError
 from streamvis.events.envelope import Event, encode
 from streamvis.events.log import Cursor, LogWriter, Row
+from streamvis.files import drafted
 
 CHUNK = 1000  # events in a transaction
 
@@ -28,14 +29,13 @@ def write_log(events: Iterable[Event], path: Path, cursors: Mapping[str, Cursor]
         raise UsageError(f"--out {path}: there is a {what} of this name; give the new log another")
     if not path.parent.is_dir():
         raise UsageError(f"--out {path}: there is no directory {path.parent}; make it first")
-    draft = path.with_name(f".{path.name}.tmp")
-    _remove(draft)
-    try:
-        with closing(LogWriter(draft)) as log:
-            count = _write(events, log, cursors)
-        draft.replace(path)
-    finally:
-        _remove(draft)
+    with drafted(path) as draft:
+        try:
+            with closing(LogWriter(draft)) as log:
+                count = _write(events, log, cursors)
+        finally:
+            for name in (f"{draft.name}-wal", f"{draft.name}-shm"):
+                draft.with_name(name).unlink(missing_ok=True)
     return count
 
 
@@ -56,8 +56,3 @@ def _row(event: Event) -> Row:
 
 def _cursor(was: Cursor, end: int) -> Cursor:
     return was._replace(first=0, next=end, ending=was.ending or "drained", state=b"")
-
-
-def _remove(draft: Path) -> None:
-    for name in (draft.name, f"{draft.name}-wal", f"{draft.name}-shm"):
-        draft.with_name(name).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import cv2
 
 from streamvis.errors import RunError
 from streamvis.events.export import replacing
+from streamvis.files import replace
 from streamvis.messages import Array
 from streamvis.runners.zone_report.counts import COUNTED
 from streamvis.runners.zone_report.heat import DAY
@@ -49,7 +50,7 @@ def write_files(report: ZoneReport, out: Path) -> Iterator[Path]:
     for source in report.heat.grids:
         path = out / f"heatmap-{source}.png"
         try:
-            path.write_bytes(_png(heat_map(heat_page(report, source))))
+            replace(path, _png(heat_map(heat_page(report, source))), durable=False)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}") from None
         yield path

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from streamvis.runners.tables import Table
-from streamvis.runners.zone_report.counts import PERSON, Counts
+from streamvis.runners.zone_report.counts import COUNTED, PERSON, Counts
 from streamvis.runners.zone_report.held import HeldNumbers
 from streamvis.runners.zone_report.hours import Hour
 from streamvis.runners.zone_report.quantiles import TimeHistogram
@@ -145,8 +145,6 @@ def json_text(report: ZoneReport) -> Iterator[str]:
     units = {name: sorted(scan.units) for name, scan in report.sources.items()}
     head = {"log": str(report.path), "events": report.events, "speed_units": units}
     yield _json(head)[:-1]
-    from streamvis.runners.zone_report.counts import COUNTED
-
     parts = (
         ("counts", (*COUNTED, "count"), count_rows(report)),
         ("dwell", DWELL, dwell_rows(report)),

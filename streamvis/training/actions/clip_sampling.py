@@ -1,7 +1,7 @@
 """Clips sampled at equal steps of time, decoded once into a file that training reads."""
 
 import hashlib
-import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,10 +17,11 @@ from rich.progress import track
 from streamvis.datasets.clips import Clip
 from streamvis.datasets.motchallenge import MOST_FRAMES, read_results
 from streamvis.errors import DataError
+from streamvis.files import drafted
 from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.off import Modality
-from streamvis.sources import open_source, resolve
+from streamvis.sources import open_source, resolve, whole
 from streamvis.sources.picture import Picture
 from streamvis.tracking.tubelets import Tubelet
 
@@ -77,24 +78,20 @@ def _person(clip: Clip) -> tuple[str, ...]:
 
 def _write(clips: Sequence[Clip], sampling: ClipSampling, path: Path, index: Path) -> None:
     """Write raw bytes first, since the number of samples is known only at the end."""
-    raw = path.with_suffix(".raw")
     first = [0]
     channels = 0
-    with raw.open("wb") as file:
+    with tempfile.TemporaryFile(dir=path.parent) as raw:
         for clip in progress(clips, f"decoding ({sampling.modality})"):
             moments = sample_clip(clip, sampling)
             channels = moments.shape[-1]
-            file.write(moments.tobytes())
+            raw.write(moments.tobytes())
             first.append(first[-1] + len(moments))
-    shape = (first[-1], *sampling.size, channels)
-    pixels = np.memmap(raw, np.uint8, "r", shape=shape)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.save(file, pixels)
-    del pixels
-    raw.unlink()
-    np.save(index, np.array(first))
-    os.replace(part, path)
+        raw.flush()
+        shape = (first[-1], *sampling.size, channels)
+        with drafted(index) as draft, draft.open("wb") as file:
+            np.save(file, np.array(first))
+        with drafted(path) as draft, draft.open("wb") as file:
+            np.save(file, np.memmap(raw, np.uint8, "r", shape=shape))
 
 
 def sample_clip(clip: Clip, sampling: ClipSampling) -> Array:
@@ -124,7 +121,7 @@ def _pictures(clip: Clip, sampling: ClipSampling) -> tuple[Array, Array]:
     person = None if clip.tracks is None else _TrackCrops(clip.tracks, clip.track, sampling.size)
     pictures, times = [], []
     with closing(open_source(spec)) as source:
-        for picture in source:
+        for picture in whole(source):
             if picture.media_us >= clip.end_s * 1e6:
                 break
             if picture.media_us < clip.start_s * 1e6:

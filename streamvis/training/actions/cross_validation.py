@@ -1,6 +1,5 @@
 """Cross-validation over sources, calibration by the held-out clips, and the final training."""
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from streamvis.datasets.clips import (
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.classification import ClassificationScores, evaluate
 from streamvis.evaluation.ranking import platt_scaling
+from streamvis.files import drafted
 from streamvis.messages import Array
 from streamvis.models.layers import fuse
 from streamvis.models.off import Calibration, Modality, Off, consensus, rounded
@@ -269,10 +269,8 @@ def _fold(
                     recipe.method,
                 )
             )
-            part = kept.with_suffix(".part")  # a stopped training leaves no incomplete scores
-            with part.open("wb") as opened:
+            with drafted(kept) as draft, draft.open("wb") as opened:
                 np.savez(opened, rows=np.array(held), **scored)  # type: ignore[arg-type]
-            os.replace(part, kept)
         with closing(np.load(kept)) as file:
             if file["rows"].tolist() != held:
                 raise DataError(f"{kept} belongs to another split; choose another --out")

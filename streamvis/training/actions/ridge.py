@@ -4,7 +4,6 @@ The strength is chosen by cross-validation over the sources of the training clip
 hundred clips this is more accurate than gradient descent, and deterministic.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -16,6 +15,7 @@ from msgspec import Meta
 
 from streamvis.datasets.clips import Clip, Split, source_folds
 from streamvis.errors import ConfigError
+from streamvis.files import drafted
 from streamvis.messages import Array
 from streamvis.models.off import LEVELS, MotionClassifier, Off, Standardise
 from streamvis.training.actions.clip_augment import TrunkMaps
@@ -74,10 +74,8 @@ def write_inputs(model: Off, maps: TrunkMaps, path: Path) -> None:
         levels = part.statistics(*model.triples(taps, 1, len(taps[0]))) if part else []
         rows.append([x.mean(0).cpu().numpy() for x in (taps[-1], *levels)])
     kept = [np.stack(x).reshape(views, clips, -1) for x in zip(*rows, strict=True)]
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as opened:
+    with drafted(path) as draft, draft.open("wb") as opened:
         np.savez(opened, *kept)
-    os.replace(partial, path)
 
 
 def load_inputs(path: Path) -> ClassifierInputs:

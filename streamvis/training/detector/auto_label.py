@@ -10,7 +10,7 @@ from rich.progress import track
 
 from streamvis.errors import UsageError
 from streamvis.messages import Array, Detections, SourceInfo
-from streamvis.sources import Picture, SourceSpec, open_source
+from streamvis.sources import Picture, SourceSpec, open_source, whole
 from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotate, chosen
 from streamvis.training.detector.coco_folder import CocoFolder
 
@@ -31,8 +31,8 @@ def label_source(
             )
         timed = spec.kind != "images" or spec.fps is not None
         every = plan.every if timed else AT_ONCE
-        for picture in _shown(islice(chosen(source, every), limit), source.info, every):
-            if len(folder) == plan.most:
+        for picture in _shown(islice(chosen(whole(source), every), limit), source.info, every):
+            if plan.most is not None and len(folder) >= plan.most:
                 break
             name = file_name(spec.id, picture, timed=timed)
             if name in folder:

@@ -5,7 +5,8 @@ annotations, so that the same command can resume and corrected annotations are n
 """
 
 import hashlib
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import cv2
 import msgspec
 
 from streamvis.errors import DataError, RunError
+from streamvis.files import replace
 from streamvis.messages import Array
 from streamvis.parsing import read_text
 from streamvis.training.detector.annotation import PERSON, CocoAnnotation, CocoImage
@@ -109,7 +111,9 @@ class CocoFolder:
 
     def put(self, data: bytes, image: CocoImage, rows: list[CocoAnnotation]) -> None:
         """Write the file of a picture, then keep its annotations; RunError when that fails."""
-        _write(self.images / image.file_name, data)
+        path = self.images / image.file_name
+        with _writing(path):
+            path.write_bytes(data)  # one that is cut short is not in the annotations
         self.labels.images.append(image)
         self.labels.annotations.extend(rows)
         self._names.add(image.file_name)
@@ -121,9 +125,8 @@ class CocoFolder:
         """Replace the file atomically."""
         parts = msgspec.to_builtins([self.labels.images, self.labels.annotations])
         self.labels.info = msgspec.structs.replace(self.labels.info, labels_sha256=_digest(parts))
-        beside = self.path.with_suffix(".json.tmp")
-        _write(beside, msgspec.json.encode(self.labels) + b"\n")
-        os.replace(beside, self.path)
+        with _writing(self.path):
+            replace(self.path, msgspec.json.encode(self.labels) + b"\n", durable=False)
         self._unsaved = 0
 
     def counts(self) -> list[SourceCount]:
@@ -152,7 +155,8 @@ def open_folder(root: Path, origin: LabelOrigin, *, overwrite: bool = False) -> 
     labels = _read(path)
     if difference := labels.info.differs(origin):
         raise DataError(f"{path} was made {difference}. {WAYS}")
-    labels.info = msgspec.structs.replace(labels.info, sources=origin.sources)
+    sources = labels.info.sources | origin.sources  # a directory may have lost one since
+    labels.info = msgspec.structs.replace(labels.info, sources=sources)
     return CocoFolder(root, labels)
 
 
@@ -172,8 +176,9 @@ def _digest(parts: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
-def _write(path: Path, data: bytes) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        path.write_bytes(data)
+        yield
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from None

@@ -53,7 +53,7 @@ class Labels(NamedTuple):
 def relabel_folder(root: Path, folder: CocoFolder, label: Ensemble, plan: LabelPlan) -> None:
     """Label the pictures of a COCO folder again; those in `folder` already are kept."""
     for truth in read_coco(root / "annotations.json"):
-        if len(folder) == plan.most:
+        if plan.most is not None and len(folder) >= plan.most:
             break
         name = _name(root, truth)
         if name in folder:
@@ -65,7 +65,7 @@ def relabel_folder(root: Path, folder: CocoFolder, label: Ensemble, plan: LabelP
             file_name=name,
             width=truth.width,
             height=truth.height,
-            source=truth.source or root.name,
+            source=truth.source or root.resolve().name,
         )
         boxes, scores = label.find(pixels)
         limit = np.tile([truth.width, truth.height], 2)
@@ -80,7 +80,7 @@ def changes_of(root: Path, folder: CocoFolder) -> Changes:
     after: dict[int, list[CocoAnnotation]] = {}
     for row in folder.labels.annotations:
         after.setdefault(row.image_id, []).append(row)
-    changes = Changes(root.name)
+    changes = Changes(root.resolve().name)
     for truth in read_coco(root / "annotations.json"):
         if (id_ := images.get(_name(root, truth))) is not None:
             _count(changes, truth, after.get(id_, []))
@@ -197,4 +197,4 @@ def _count(changes: Changes, truth: ImageTruth, rows: list[CocoAnnotation]) -> N
 
 
 def _name(root: Path, truth: ImageTruth) -> str:
-    return f"{root.name}_{truth.name.replace('/', '_')}"
+    return f"{root.resolve().name}_{truth.name.replace('/', '_')}"

@@ -16,7 +16,7 @@ from streamvis.datasets.coco import ImageTruth, read_coco
 from streamvis.datasets.motchallenge import MOST_FRAMES, Rows, read_results
 from streamvis.errors import DataError
 from streamvis.messages import Array
-from streamvis.sources import Picture, open_source, resolve
+from streamvis.sources import Picture, open_source, resolve, whole
 from streamvis.training.detector.annotation import CocoAnnotation, CocoImage, Label, row_of
 from streamvis.training.detector.auto_label import file_name
 from streamvis.training.detector.coco_folder import CocoFolder
@@ -48,7 +48,7 @@ def label_folder(root: Path, folder: CocoFolder, teacher: PoseTeacher, plan: Pos
     Boxes that a network was in doubt about (`iscrowd: 1`) are tried too; true regions are not.
     """
     for truth in read_coco(root / "annotations.json"):
-        name = f"{root.name}_{truth.name.replace('/', '_')}"
+        name = f"{root.resolve().name}_{truth.name.replace('/', '_')}"
         people = list(_people_of(truth))
         if name in folder or not people:
             continue
@@ -61,7 +61,7 @@ def label_folder(root: Path, folder: CocoFolder, teacher: PoseTeacher, plan: Pos
             file_name=name,
             width=pixels.shape[1],
             height=pixels.shape[0],
-            source=truth.source or root.name,
+            source=truth.source or root.resolve().name,
         )
         rows = list(_rows(pixels, people, image, folder.next_annotation, teacher, plan))
         folder.put(path.read_bytes(), image, rows)
@@ -72,6 +72,7 @@ def label_clips(data: Path, folder: CocoFolder, teacher: PoseTeacher, plan: Pose
     clips = read_clips(data)
     check_there(data, clips)
     by_tracks: dict[Path, dict[int, Clip]] = defaultdict(dict)  # a video may have several clips
+    videos: dict[str, Path] = {}
     for row, clip in enumerate(clips, 1):
         if clip.tracks is None:
             raise DataError(
@@ -79,6 +80,12 @@ def label_clips(data: Path, folder: CocoFolder, teacher: PoseTeacher, plan: Pose
                 "Find them with: streamvis track-clips"
             )
         by_tracks[clip.tracks][row] = clip
+        other = videos.setdefault(_name(clip), clip.path)
+        if other.resolve() != clip.path.resolve():
+            raise DataError(
+                f"{data}: the pictures of {other} and {clip.path} would have the same names, "
+                f"{_name(clip)}_…; expected other names of videos or directories: rename one"
+            )
     for path, people in by_tracks.items():
         _label_clip(people, read_results(path, MOST_FRAMES), folder, teacher, plan)
 
@@ -91,10 +98,10 @@ def _label_clip(
     plan: PosePlan,
 ) -> None:
     row_of_track = {clip.track: row for row, clip in people.items()}
-    path, source_name = next((clip.path, clip.source) for clip in people.values())
-    with closing(open_source(resolve([str(path)])[0])) as source:
-        for picture in _in_turn(source, plan.every):
-            name = file_name(f"{path.parent.name}_{path.stem}", picture, timed=True)
+    clip = next(iter(people.values()))
+    with closing(open_source(resolve([str(clip.path)])[0])) as source:
+        for picture in _in_turn(whole(source), plan.every):
+            name = file_name(_name(clip), picture, timed=True)
             here = (tracks.frames == picture.n + 1) & np.isin(tracks.ids, list(row_of_track))
             if name in folder or not here.any():
                 continue
@@ -104,7 +111,7 @@ def _label_clip(
                 file_name=name,
                 width=pixels.shape[1],
                 height=pixels.shape[0],
-                source=source_name,
+                source=clip.source,
                 media_us=picture.media_us,
             )
             shown = [
@@ -113,6 +120,11 @@ def _label_clip(
             ]
             rows = list(_rows(pixels, shown, image, folder.next_annotation, teacher, plan))
             folder.add(pixels, image, rows)
+
+
+def _name(clip: Clip) -> str:
+    """Return what the names of the pictures of a clip's video begin with."""
+    return f"{clip.path.parent.name}_{clip.path.stem}"
 
 
 def _in_turn(pictures: Iterable[Picture], every: float) -> Iterator[Picture]:

@@ -18,7 +18,7 @@ from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import PEDESTRIAN, Rows
 from streamvis.errors import DataError
 from streamvis.messages import Array
-from streamvis.sources import open_source, resolve
+from streamvis.sources import open_source, resolve, whole
 from streamvis.training.detector.crowd_dataset import read_people
 
 Pictures = Callable[[], Iterator[tuple[int, Array]]]  # frame numbers from 1, pixels (H, W, 3) RGB
@@ -138,7 +138,7 @@ def film(source: str) -> Pictures:
         (spec,) = resolve([source])
         opened = open_source(spec)
         try:
-            for picture in opened:
+            for picture in whole(opened):
                 yield picture.n + 1, np.ascontiguousarray(picture.pixels)
         finally:
             opened.close()

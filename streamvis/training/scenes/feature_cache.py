@@ -9,7 +9,6 @@ first video that has none.
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from streamvis.datasets.driving import DriveSampling, VideoShot, read_drives, sample_drive, shots_of
 from streamvis.errors import DataError
+from streamvis.files import drafted, replace
 from streamvis.messages import Array
 from streamvis.models.flow_warp import grey_half_size
 from streamvis.models.inference.select import choose
@@ -151,11 +151,16 @@ def _encoder(model: SwiftNet) -> Encode:
 
 def _write(path: Path, encode: Encode, sampling: DriveSampling, folder: Path) -> None:
     """Write the maps of one video, then the entry that tells that they are complete."""
-    part, greys = folder / f"{path.stem}.part", folder / f"{path.stem}.grey"
     small: list[Array] = []
     sums: list[tuple[Array, Array]] = []  # of each map: (C,) of its numbers, of their squares
     shape, size = (0, 0, 0), (0, 0)
-    with part.open("wb") as file, greys.open("wb") as pictures:
+    maps, greys = (folder / f"{path.stem}.{kind}" for kind in ("maps", "grey"))
+    with (
+        drafted(maps) as maps_draft,
+        drafted(greys) as greys_draft,
+        maps_draft.open("wb") as file,
+        greys_draft.open("wb") as pictures,
+    ):
         for sample in sample_drive(path, sampling):
             small.append(sample.small)
             for pixels in sample.views:
@@ -170,7 +175,6 @@ def _write(path: Path, encode: Encode, sampling: DriveSampling, folder: Path) ->
                 grey = grey_half_size(pixels, sampling.size)
                 size = (grey.shape[0], grey.shape[1])
                 pictures.write(grey.tobytes())
-    os.replace(part, folder / f"{path.stem}.maps")
     entry = CachedVideo(
         name=path.stem,
         runs=shots_of(small, sampling.cut),
@@ -179,5 +183,4 @@ def _write(path: Path, encode: Encode, sampling: DriveSampling, folder: Path) ->
         total=np.sum([total for total, _ in sums], 0).tolist(),
         square=np.sum([square for _, square in sums], 0).tolist(),
     )
-    part.write_bytes(msgspec.json.encode(entry))
-    os.replace(part, folder / f"{path.stem}.json")
+    replace(folder / f"{path.stem}.json", msgspec.json.encode(entry))

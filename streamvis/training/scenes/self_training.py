@@ -22,6 +22,7 @@ from torch.nn import functional
 from streamvis.datasets.classes import CAMVID, VOID
 from streamvis.datasets.driving import DriveSampling, read_drives, sample_drive
 from streamvis.errors import ConfigError, DataError, RunError
+from streamvis.files import replace
 from streamvis.messages import Array
 from streamvis.models.flow_warp import FlowFrame, flow_frame, warp_image
 from streamvis.models.inference.segmentation import SegmentationNetwork, accelerate_segmenter
@@ -131,7 +132,7 @@ def label_videos(
             for name, limit in zip(CAMVID.names, limits, strict=True)
         },
     }
-    done.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    replace(done, msgspec.json.format(msgspec.json.encode(report)))
     return out
 
 

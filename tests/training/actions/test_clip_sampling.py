@@ -117,7 +117,7 @@ def test_another_sampling_is_decoded_into_a_file_of_its_own(folder, tmp_path):
     assert (
         gather(clips[::-1], slow, tmp_path).of(0).tolist() == sample_clip(clips[1], slow).tolist()
     )
-    assert not list(tmp_path.glob("*.raw"))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npy"}
 
 
 def test_crops_along_a_track_are_those_of_the_stage(folder, tmp_path):

@@ -65,6 +65,8 @@ def test_a_folder_takes_as_many_pictures_as_its_plan_allows(tmp_path):
     plan = LabelPlan(every=0.2, sure=0.7, unsure=0.2, most=3)
     assert label(tmp_path, plan=plan).seen == 3
     assert label(tmp_path, plan=plan).seen == 0
+    fewer = LabelPlan(every=0.2, sure=0.7, unsure=0.2, most=2)
+    assert label(tmp_path, plan=fewer).seen == 0
 
 
 def test_a_folder_of_pictures_is_labelled_whole_and_by_number(tmp_path):

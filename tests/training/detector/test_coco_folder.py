@@ -130,6 +130,9 @@ def test_the_same_command_goes_on_with_sources_that_came_since(labelled):
     assert [(c.pictures, c.people, c.in_doubt) for c in folder.counts()] == [(2, 4, 2), (1, 2, 1)]
     info = json.loads((labelled / "annotations.json").read_text())["info"]
     assert info["sources"] == {"a": "a.mp4", "b": "b.mp4"}
+    open_folder(labelled, replace(ORIGIN, sources={"b": "b.mp4"})).save()  # a was taken away
+    info = json.loads((labelled / "annotations.json").read_text())["info"]
+    assert info["sources"] == {"a": "a.mp4", "b": "b.mp4"}
 
 
 def edit(path, change) -> str:

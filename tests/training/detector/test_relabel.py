@@ -1,6 +1,7 @@
 """Pictures labelled again: true labels stay, networks' labels are replaced."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -156,6 +157,21 @@ def test_an_interrupted_run_goes_on(tmp_path):
     for n in range(5):
         old, new = root / f"images/{n}.png", tmp_path / f"new/images/old_{n}.png"
         assert old.read_bytes() == new.read_bytes()
+
+
+def test_a_folder_takes_no_more_pictures_than_its_plan_allows(tmp_path):
+    root = before(tmp_path / "old", row(A), images=5)
+    few, more = (LabelPlan(every=1, sure=0.5, unsure=0.1, most=most) for most in (2, 3))
+    assert len(after(root, tmp_path / "new", Finder((B, 0.9)), more)[0]) == 3
+    assert len(after(root, tmp_path / "new", Finder((B, 0.9)), few)[0]) == 3
+
+
+def test_a_folder_is_named_by_itself_however_it_is_given(tmp_path, monkeypatch):
+    root = before(tmp_path / "old", row(A))
+    monkeypatch.chdir(root)
+    folder, _ = after(Path(), tmp_path / "new", Finder((B, 0.9)))
+    assert [(i.file_name, i.source) for i in folder.labels.images] == [("old_0.png", "old")]
+    assert changes_of(Path(), folder).source == "old"
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_what_is_there_is_not_made_again(drives, segmenter, tmp_path, monkeypatc
     assert len(looked) == 2 * 5  # the wide one alone, from its start
     assert cache.read(cache.sequences[0], [0, 2])[:, 0, 0, 0].tolist() == [1, 3]
     assert cache.read(cache.sequences[1], [0, 2])[:, 0, 0, 0].tolist() == [5, 7]
-    assert not list((tmp_path / "maps").rglob("*.part"))
+    assert not list((tmp_path / "maps").rglob(".*"))
     assert_greys_are_of_views(cache, drives, SAMPLING)
 
 
@@ -131,16 +131,12 @@ def test_small_grey_pictures_are_kept_of_every_view(size, drives, segmenter, tmp
 def test_a_video_is_done_when_all_is_known_of_it(drives, segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "_encoder", lambda model: lambda pixels: ONE)
 
-    def stops(source, target):
-        if target.suffix == ".json":
-            raise KeyboardInterrupt
-        replace(source, target)
+    def stops(path, data):
+        raise KeyboardInterrupt
 
-    replace = feature_cache.os.replace
-    monkeypatch.setattr(feature_cache.os, "replace", stops)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as first, pytest.raises(KeyboardInterrupt):
+        first.setattr(feature_cache, "replace", stops)
         build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
-    monkeypatch.setattr(feature_cache.os, "replace", replace)
     (grey,) = (tmp_path / "maps").rglob("*.grey")
     grey.write_bytes(b"half of it")
     looked: list[int] = []
