@@ -88,10 +88,12 @@ def check_tracks(tracks: object, where: str) -> None:
     """Raise DataError unless these are tracks with a finite box each."""
     if not isinstance(tracks, Tracks):
         raise DataError(f"{where}: tracks is a {type(tracks).__name__}, expected Tracks")
-    if tracks.boxes.shape != (len(tracks.ids), 4) or not np.isfinite(tracks.boxes).all():
+    boxes, shape = tracks.boxes, (len(tracks.ids), 4)
+    if boxes.shape != shape or not np.isfinite(boxes).all():
+        found = f"the shape {boxes.shape}" if boxes.shape != shape else "NaN or infinity"
         raise DataError(
-            f"{where}: tracks.boxes has the shape {tracks.boxes.shape} for {len(tracks)} ids; "
-            "expected four finite numbers for each"
+            f"{where}: tracks.boxes has {found} for {len(tracks)} ids; expected four finite "
+            "numbers for each"
         )
 
 
@@ -110,7 +112,7 @@ def _is_finite(number: Any) -> bool:
     """Whether it is a number, of Python, NumPy or `fractions`, and finite."""
     try:
         return math.isfinite(number)
-    except TypeError:
+    except (TypeError, OverflowError):
         return False
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import overload
 
+from streamvis.errors import UsageError
 from streamvis.events.client import Subscription
 from streamvis.events.codec import Codec
 from streamvis.events.envelope import Event
@@ -60,7 +61,7 @@ def subscribe(
     `since`: `now`; `snapshot`, to begin with a `Snapshot` of each source; an offset in the log of
     `source`; or a `cursor` that an earlier subscription had. `keys`: the file of a client, which
     `streamvis keys new` made. `replay`: the address of the replay server, where the one that the
-    publisher names cannot be reached. A family that no installed stage has is
+    publisher names cannot be reached; of one address alone. A family that no installed stage has is
     logged: its events, of a later version or another package, come as `Other`.
 
     Of several addresses, those of hubs that share the sources, all events come in one loop; `since`
@@ -69,6 +70,11 @@ def subscribe(
     known, codec = client_keys(Path(keys)) if keys is not None else None, _codec(family)
     if not isinstance(endpoint, str):
         starts = starts_of(since, endpoint)
+        if replay is not None:
+            raise UsageError(
+                f"replay={replay!r}: expected none with several addresses, each of which names its "
+                "own; subscribe to each address by itself"
+            )
         return Subscriptions(
             [
                 Subscription(

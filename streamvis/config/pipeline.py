@@ -152,8 +152,9 @@ def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) 
         _override(raw, key, value, where)
     _name_off(raw)
     _check_kinds(raw, where)
-    given = "".join(f" --set {key}={value}" for key, value in (settings or {}).items())
-    pipeline = convert(raw, Pipeline, f"{where} with{given}" if given else where, ConfigError)
+    given = ", ".join(f"{key}={value}" for key, value in (settings or {}).items())
+    whole = f"{where} with the settings {given}" if given else where
+    pipeline = convert(raw, Pipeline, whole, ConfigError)
     return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, where))
 
 
@@ -166,17 +167,17 @@ def _override(raw: Any, key: str, value: str, path: Path | str) -> None:
             try:
                 found = yaml_value(value)
             except ValueError:
-                raise UsageError(f"--set {key}={value}: the value is not YAML") from None
+                raise UsageError(f"setting {key}={value}: the value is not YAML") from None
             if isinstance(target, dict):  # otherwise the file is refused for it
                 target[field] = found
             return
     known = [str(stage.get("name")) for stage in stages if isinstance(stage, dict)]
     if not field:
         raise UsageError(
-            f"--set {key}={value}: expected stage.key=value; {path} has stages {quoted(known)}"
+            f"setting {key}={value}: expected stage.key=value; {path} has stages {quoted(known)}"
         )
     raise UsageError(
-        f"--set {key}={value}: {path} has no stage '{name}'{alternatives(name, known)}"
+        f"setting {key}={value}: {path} has no stage '{name}'{alternatives(name, known)}"
     )
 
 

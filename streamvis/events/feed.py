@@ -365,8 +365,10 @@ def _check_path(option: str, bind: str, path: str) -> None:
 
 def _address_in_use(option: str, bind: str) -> RunError:
     other = "tcp://127.0.0.1:PORT"
-    choice = f"--set {BIND}{other}, or none: --set {BIND}none" if option == BIND else option + other
-    return RunError(f"{bind} is in use by another process. Choose another address with {choice}")
+    choice = f"with {option}{other}"
+    if option == BIND:
+        choice = f"by the setting {BIND}{other}, or none by {BIND}none"
+    return RunError(f"{bind} is in use by another process. Choose another address {choice}")
 
 
 class Announcement(NamedTuple):

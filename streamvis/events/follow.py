@@ -5,7 +5,7 @@ A publisher sends heartbeats each second, so SILENCE_S without a message shows t
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from streamvis.errors import SourceError
@@ -25,25 +25,25 @@ def follow_all(
     if len(subscriptions) == 1:
         yield from follow(subscriptions[0], timeout_s, wait=wait)
         return
-    yield from joined([partial(_read, one, timeout_s, wait) for one in subscriptions])
 
+    def read(one: Subscription, left: threading.Event) -> Iterator[Event | str]:
+        return follow(one, timeout_s, wait=wait, left=left.is_set)
 
-def _read(
-    subscription: Subscription, timeout_s: float | None, wait: bool, left: threading.Event
-) -> Iterator[Event | str]:
-    for event in follow(subscription, timeout_s, wait=wait):
-        if left.is_set():
-            return
-        yield event
+    yield from joined([partial(read, one) for one in subscriptions])
 
 
 def follow(
-    subscription: Subscription, timeout_s: float | None = None, *, wait: bool = False
+    subscription: Subscription,
+    timeout_s: float | None = None,
+    *,
+    wait: bool = False,
+    left: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event | str]:
     """Yield events until the run has ended, and a note (str) where a publisher or source is absent.
 
-    wait: go on with the next publisher when a run ends or its publisher dies. Raises SourceError
-    when nothing came for `timeout_s`, and, without `wait`, when the publisher is gone.
+    wait: go on with the next publisher when a run ends or its publisher dies. left: asked with each
+    message, and every LOOK_S; once it says so, this ends. Raises SourceError when nothing came for
+    `timeout_s`, and, without `wait`, when the publisher is gone.
     """
     where, inbox = subscription.endpoint, subscription.inbox
     heard = time.monotonic()
@@ -51,6 +51,8 @@ def follow(
     missing = inbox.source is not None  # perhaps; that is said once
     look_s = min(LOOK_S, SILENCE_S if timeout_s is None else timeout_s)
     for events in subscription.messages(round(look_s * 1000)):
+        if left():
+            return
         if events is not None:
             if warned:
                 yield f"there is a publisher at {where} now"

@@ -104,7 +104,7 @@ class LogWriter:
                 if log_schema.is_merged(self._db):
                     raise RunError(
                         f"{self.path} was merged from the logs of several runs; no run can go on "
-                        "in it. Give the run another --out"
+                        "in it. Give the run another directory"
                     )
         with self._write_errors():
             if empty:
@@ -170,13 +170,13 @@ class LogWriter:
         except sqlite3.IntegrityError as error:
             raise RunError(
                 f"{self.path}: another run has written to this log ({error}); "
-                "give each run an --out of its own"
+                "give each run a directory of its own"
             ) from None
         except sqlite3.Error as error:
             disk = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS
             raise (LogDiskError if disk else RunError)(
                 f"{self.path}: the event log cannot be written: {error}. "
-                "Free space or choose another --out"
+                "Free space or choose another directory"
             ) from None
 
 

@@ -103,8 +103,8 @@ def _listening(addresses: Sequence[str]) -> tuple[socket.socket, str]:
             return listening, _endpoint(address, listening)
     raise RunError(
         f"{addresses[-1]}: the replay server cannot listen there: {error.strerror}. Choose another "
-        "address with --set publish.bind=tcp://127.0.0.1:PORT, or do without replay: "
-        "--set publish.replay=false"
+        "address by the setting publish.bind=tcp://127.0.0.1:PORT, or do without replay by "
+        "publish.replay=false"
     )
 
 

@@ -10,7 +10,7 @@ import streamvis
 from streamvis.config import Pipeline, StageSpec
 from streamvis.errors import DataError, RunError, SourceError
 from streamvis.files import replace
-from streamvis.runtime.output import MANIFEST
+from streamvis.runtime.output import MANIFEST, OVERWRITE
 from streamvis.sources.identity import content_of, settings_of
 from streamvis.sources.spec import SourceSpec
 from streamvis.zone_layout import ZoneLayout
@@ -98,7 +98,7 @@ def read(out: Path) -> Manifest | None:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except msgspec.DecodeError as error:
         raise DataError(
-            f"{path} is not a manifest: {error}. Replace the run with --overwrite"
+            f"{path} is not a manifest: {error}. Replace the run with {OVERWRITE}"
         ) from None
 
 

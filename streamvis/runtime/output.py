@@ -27,6 +27,9 @@ OnUsed = Literal["refuse", "overwrite", "resume"]  # for a directory that holds 
 LOCK = ".lock"
 MANIFEST = "run.json"
 CHECKPOINT = "checkpoint.msgpack"
+# what errors call the options: those of the command line, and of the Python library
+OUT, RESUME = "--out (out=)", "--resume (on_used='resume')"
+OVERWRITE = "--overwrite (on_used='overwrite')"
 UMASK = 0o027  # no access for others, no writing for the group
 
 _DRAFT = r"(\.\d+)?(\.tmp)?"
@@ -56,7 +59,7 @@ def make_directory(out: Path) -> None:
     except UnicodeEncodeError:
         shown = os.fsencode(out).decode(errors="backslashreplace")
         raise RunError(
-            f"{shown}: the name holds bytes that are not UTF-8; choose another --out"
+            f"{shown}: the name holds bytes that are not UTF-8; choose another {OUT}"
         ) from None
     except FileExistsError:
         raise RunError(
@@ -67,7 +70,7 @@ def make_directory(out: Path) -> None:
     if not os.access(out, os.W_OK | os.X_OK):
         raise RunError(
             f"{out} cannot be written to: it is read-only, or owned by another user; "
-            "choose another --out"
+            f"choose another {OUT}"
         )
 
 
@@ -138,7 +141,7 @@ def _hold(fd: int, out: Path) -> None:
     except BlockingIOError:
         raise InUseError(
             f"{out}: another run writes here, {_holder(fd)}. Wait for it, stop it, or choose "
-            "another --out"
+            f"another {OUT}"
         ) from None
     except OSError as error:  # a file system without locks
         warn(
@@ -199,8 +202,8 @@ def refuse_used(out: Path) -> None:
     if found := run_files(out):
         names = ", ".join(path.name for path in found[:4]) + (", …" if len(found) > 4 else "")
         raise UsageError(
-            f"{out} holds a run already ({names}). Resume an unfinished one with --resume, "
-            "replace it with --overwrite, or choose another --out"
+            f"{out} holds a run already ({names}). Resume an unfinished one with {RESUME}, "
+            f"replace it with {OVERWRITE}, or choose another {OUT}"
         )
 
 

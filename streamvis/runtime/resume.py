@@ -17,6 +17,8 @@ from streamvis.runtime.checkpoint import CheckpointWriter
 from streamvis.runtime.manifest import ListedSource, Manifest
 from streamvis.runtime.metrics import Summary
 from streamvis.runtime.output import (
+    OUT,
+    OVERWRITE,
     OnUsed,
     exported,
     locked,
@@ -67,7 +69,7 @@ def claimed(
         wanted = manifest.manifest_of(pipeline, sources, new_epoch(), shard)
         start = _start(out, pipeline, wanted, on_used, serve)
         if start.finished is not None:
-            warn(f"{out}: the run in it is finished; replace it with --overwrite")
+            warn(f"{out}: the run in it is finished; replace it with {OVERWRITE}")
             yield start
             return
         keeper = CheckpointWriter(out, start.epoch, start.sources)
@@ -94,15 +96,15 @@ def _start(
     if there is None:
         raise UsageError(
             f"{out} holds a run without run.json, perhaps of an older streamvis: it cannot be "
-            "resumed. Replace it with --overwrite, or choose another --out"
+            f"resumed. Replace it with {OVERWRITE}, or choose another {OUT}"
         )
     if serve:
         there = msgspec.structs.replace(there, sources=wanted.sources)
     if text := manifest.difference(there, wanted):
         raise UsageError(
             f"{out} cannot be resumed: it holds another run: {text}. Resume it with the pipeline, "
-            "sources and shard that it was started with, replace it with "
-            "--overwrite, or choose another --out"
+            f"sources and shard that it was started with, replace it with {OVERWRITE}, or choose "
+            f"another {OUT}"
         )
     if serve:
         manifest.write(there, out)
@@ -132,7 +134,7 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             if cursor.epoch != there.epoch:
                 raise UsageError(
                     f"{out / FILE_NAME} belongs to another run than {out}/run.json; "
-                    "replace both with --overwrite"
+                    f"replace both with {OVERWRITE}"
                 )
             published = _publisher_state(cursor)
             start.logged[listed.id] = LogPosition(cursor.next, *published.at)
@@ -180,7 +182,7 @@ def _publisher_state(cursor: Cursor) -> PublisherState:
     except msgspec.DecodeError:
         raise UsageError(
             f"the state of source '{cursor.source}' in the event log is of another streamvis: "
-            "the run cannot be resumed; replace it with --overwrite"
+            f"the run cannot be resumed; replace it with {OVERWRITE}"
         ) from None
 
 

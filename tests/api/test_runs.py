@@ -129,7 +129,8 @@ def test_a_used_directory_is_refused_unless_said_otherwise(clip, people, tmp_pat
     given = {"pipeline": "people", "settings": people, "out": tmp_path}
     with closing(streamvis.stream(clip, **given)) as running:
         next(running)
-    with pytest.raises(UsageError, match="holds a run already"):
+    says = r"holds a run already .*\(on_used='resume'\).*\(on_used='overwrite'\).*\(out=\)"
+    with pytest.raises(UsageError, match=says):
         next(streamvis.stream(clip, **given))
     again = list(streamvis.stream(clip, **given, on_used="overwrite"))
     assert len(again) == FRAMES
@@ -148,8 +149,13 @@ def test_exceptions_of_stages_pass_through(clip, people):
         ({"pipeline": "peeple"}, ConfigError, "did you mean people"),
         ({"sources": []}, UsageError, "there is no source"),
         ({"sources": "absent.mp4"}, SourceError, "absent.mp4"),
-        ({"settings": {"detect.min_score": 2}}, ConfigError, "min_score"),
-        ({"settings": {"detect": 2}}, UsageError, "expected stage.key=value"),
+        (
+            {"settings": {"detect.min_score": 2, "detect.masks": True}},
+            ConfigError,
+            "^people with the settings detect.min_score=2, detect.masks=true: .*min_score",
+        ),
+        ({"settings": {"detect": 2}}, UsageError, "^setting detect=2: expected stage.key=value"),
+        ({"settings": {"a.b": 2}}, UsageError, "^setting a.b=2: people has no stage 'a'"),
         ({"settings": ["detect.speed=fast"]}, UsageError, "settings is a list; expected a mapping"),
         ({"settings": {"detect.masks": 1j}}, UsageError, "settings: detect.masks has a complex"),
         ({"sources": None}, UsageError, "found a NoneType; expected a path"),

@@ -173,6 +173,7 @@ def test_an_update_that_lacks_something_says_what(made, given, problem):
     [
         ({"fps": 0}, "fps is 0; expected frames per second"),
         ({"fps": NAN}, "fps is nan"),
+        ({"fps": 10**400}, "fps is 1000"),
         ({"fps": "25"}, "fps is '25'; expected frames per second"),
         ({"size": (320,)}, r"size is \(320,\); expected \(width, height\)"),
         ({"size": (320, 0)}, "size is"),

@@ -265,7 +265,7 @@ def test_addresses_that_are_none(bind):
 
 
 def test_the_port_is_in_use(feed):
-    with pytest.raises(RunError, match=r"in use.*--set publish\.bind=") as error:
+    with pytest.raises(RunError, match=r"in use.*by the setting publish\.bind=") as error:
         Feed(feed.endpoint, epoch=EPOCH)
     assert feed.endpoint in str(error.value)
 

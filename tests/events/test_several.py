@@ -4,16 +4,19 @@ import asyncio
 import itertools
 import json
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from talking_feed import publishing
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, until
 
 import streamvis
 from streamvis.errors import UsageError
+from streamvis.events.client import Subscription
 from streamvis.events.feed import Feed
+from streamvis.events.follow import follow_all
 from streamvis.events.several import joined, starts_of
+from streamvis.stages import event_codec
 
 
 def check(got):
@@ -105,6 +108,22 @@ def test_readers_end_when_the_loop_is_left():
     assert ended.wait(PATIENCE_S)
 
 
+def test_who_follows_a_feed_without_events_ends_when_the_loop_is_left(tmp_path):
+    """Its heartbeats come, so that there is no silence to tell of either."""
+    with closing(Feed(f"ipc://{tmp_path}/still", epoch="a")) as still, publishing("cam1") as busy:
+        before = set(threading.enumerate())
+        loop = follow_all(
+            [
+                Subscription(address, event_codec(), None, "source")
+                for address in (still.endpoint, busy)
+            ]
+        )
+        while isinstance(next(loop), str):
+            pass
+        loop.close()
+        until(lambda: set(threading.enumerate()) <= before, "the end of the readers")
+
+
 def test_where_each_begins():
     assert starts_of("now", ["a", "b"]) == {"a": "now", "b": "now"}
     cursor = json.dumps({"a": {"epoch": "e", "sources": {}}})
@@ -119,6 +138,11 @@ def test_where_each_begins():
 def test_what_is_no_beginning_of_several_is_refused(since):
     with pytest.raises(UsageError, match="several addresses"):
         starts_of(since, ["a", "b"])
+
+
+def test_several_addresses_have_no_replay_server_in_common():
+    with pytest.raises(UsageError, match="replay='tcp://b:1': expected none with several"):
+        streamvis.subscribe(["tcp://a:1", "tcp://a:2"], replay="tcp://b:1")
 
 
 @pytest.mark.parametrize("addresses", [[], ["a", "a"]])

@@ -53,7 +53,7 @@ class RecordStage:
         if site.out is None:
             raise ConfigError(
                 "stage 'record' writes a video and has no output directory; "
-                "run with --out DIR, or remove the stage from the pipeline"
+                "run with --out DIR (out=DIR), or remove the stage from the pipeline"
             )
         self.config = config
         self.out = site.out

@@ -134,9 +134,10 @@ def test_a_video_is_done_when_all_is_known_of_it(drives, segmenter, tmp_path, mo
     def stops(path, data):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as first, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as first:
         first.setattr(feature_cache, "replace", stops)
-        build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
+        with pytest.raises(KeyboardInterrupt):
+            build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     (grey,) = (tmp_path / "maps").rglob("*.grey")
     grey.write_bytes(b"half of it")
     looked: list[int] = []
