@@ -6,14 +6,12 @@ async for event in streamvis.subscribe("tcp://127.0.0.1:5560", source="cam1", fa
         case Lost(topic, first, last): ...
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import overload
 
 from streamvis.errors import UsageError
 from streamvis.events.client import Subscription
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import Event
 from streamvis.events.several import Subscriptions, starts_of
 from streamvis.logs import warn
 from streamvis.stages import event_codec
@@ -102,23 +100,3 @@ def _codec(family: str | None) -> Codec:
         known = ", ".join(codec.families)
         warn("no installed stage has events of this family", family=family, known=known)
     return codec
-
-
-def listen(
-    endpoint: str,
-    source: str | None = None,
-    family: str | None = None,
-    *,
-    timeout_s: float | None = None,
-    until_ended: bool = False,
-    keys: str | Path | None = None,
-) -> Iterator[Event]:
-    """Yield events for a plain `for`; ends after `timeout_s` without a message."""
-    known, codec = client_keys(Path(keys)) if keys is not None else None, _codec(family)
-    return iter(
-        Subscription(
-            *(endpoint, codec, source, family, timeout_s),
-            until_ended=until_ended,
-            keys=known,
-        )
-    )

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -36,6 +37,7 @@ from streamvis.transport.sockets import temporary_root
 OURS = "streamvis"
 ARRIVALS = "arrivals.npy"
 PATIENCE_S = 60.0  # for a way to start and to end
+LOOK_S = 0.05  # between two looks at whether its processes have ended
 NOBODY = Detections.of(np.zeros((0, 4)), np.zeros(0))
 
 
@@ -104,34 +106,38 @@ def other(name: str, seconds: float) -> Passed:
 
 
 def _both_sides(name: str, address: str, seconds: float, home: Path) -> Passed:
+    """Run both processes to their end, or until one has failed: the other would wait for it."""
     module = transport_peers.__name__
-    sides = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, name, role, address, str(seconds)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=home,
-        )
-        for role in ("receive", "send")
-    ]
-    try:
-        outputs = [side.communicate(timeout=PATIENCE_S + seconds) for side in sides]
-        received, sent = (_passed(name, text, error) for text, error in outputs)
-    except subprocess.TimeoutExpired:
-        raise RunError(f"{name} did not end within {PATIENCE_S + seconds:g} s") from None
-    finally:
-        for side in sides:
-            side.kill()
-            side.communicate()
+    with ExitStack() as stack:
+        sides = {}
+        for role in ("receive", "send"):
+            said, errors = (stack.enter_context((home / f"{role}.{n}").open("wb")) for n in (1, 2))
+            sides[role] = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", module, name, role, address, str(seconds)],
+                    stdout=said,
+                    stderr=errors,
+                    cwd=home,
+                )
+            )
+            stack.callback(sides[role].kill)
+        deadline = time.monotonic() + PATIENCE_S + seconds
+        while None in (ends := {role: side.poll() for role, side in sides.items()}).values():
+            if time.monotonic() > deadline:
+                raise RunError(f"{name} did not end within {PATIENCE_S + seconds:g} s")
+            if any(ends.values()):
+                break
+            time.sleep(LOOK_S)
+    for role, code in ends.items():
+        if code:
+            lines = (home / f"{role}.2").read_text(errors="replace").strip().splitlines()
+            raise RunError(f"{name} failed to {role}: {lines[-1] if lines else 'no output'}")
+    received, sent = (_passed((home / f"{role}.1").read_bytes()) for role in sides)
     return Passed(received.pictures, received.seconds, received.cpu_s + sent.cpu_s)
 
 
-def _passed(name: str, text: bytes, error: bytes) -> Passed:
-    try:
-        return msgspec.json.decode(text[text.rfind(b"{") :], type=Passed)
-    except msgspec.DecodeError:
-        last = error.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
-        raise RunError(f"{name} failed: {last[0]}") from None
+def _passed(text: bytes) -> Passed:
+    return msgspec.json.decode(text[text.rfind(b"{") :], type=Passed)
 
 
 def ours(seconds: float) -> Passed:

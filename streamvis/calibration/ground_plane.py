@@ -104,7 +104,7 @@ def rectangle(corners: Array, sides: tuple[float, float]) -> Array:
 
 def from_view(height_m: float, tilt_deg: float, focal_px: float, size: Size) -> Array:
     """Return the plane under a camera without roll: origin below it, y in its direction of view."""
-    if not height_m > 0 or not focal_px > 0 or not 0 < tilt_deg <= 90:
+    if not (0 < height_m < math.inf and 0 < focal_px < math.inf and 0 < tilt_deg <= 90):
         raise UsageError(
             f"a camera {height_m:g} m high, tilted {tilt_deg:g} degrees downwards, focal length "
             f"{focal_px:g} px; expected a height and a focal length above 0, a tilt of 0 to 90"

@@ -1,5 +1,6 @@
 """Labelled street images in the folder layouts of CamVid and Cityscapes as published."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,12 +32,7 @@ def read_scenes(folder: Path) -> tuple[Classes, list[LabelledImage]]:
             continue
         paths = sorted(p for p in entries(images) if p.suffix.lower() in PICTURES)
         scenes = [LabelledImage(p.stem, p, labels / f"{p.stem}.png") for p in paths]
-        lacking = [scene.name for scene in scenes if not scene.label.is_file()]
-        if lacking:
-            raise DataError(
-                f"{labels} has no {lacking[0]}.png for {images / lacking[0]} "
-                f"({len(lacking)} of {len(scenes)} images have no labels)"
-            )
+        _check_labels(scenes)
         if scenes:
             return CAMVID, scenes
     raise DataError(
@@ -45,25 +41,40 @@ def read_scenes(folder: Path) -> tuple[Classes, list[LabelledImage]]:
     )
 
 
+def _check_labels(scenes: Sequence[LabelledImage]) -> None:
+    """Raise DataError where an image has no labels."""
+    if lacking := [scene for scene in scenes if not scene.label.is_file()]:
+        label, image = lacking[0].label, lacking[0].image
+        raise DataError(
+            f"{label.parent} has no {label.name} for {image} "
+            f"({len(lacking)} of {len(scenes)} images have no labels)"
+        )
+
+
 def _beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}annot")
 
 
 def _cityscapes(folder: Path) -> list[LabelledImage]:
-    """Return the images of all splits below `folder`, or of the split that it is."""
+    """Return the images of all splits below `folder`, or of the split that it is.
+
+    Cities without any labels, as those of a test split may be, are left out.
+    """
     root = next((p for p in (folder, *folder.parents[:2]) if (p / "leftImg8bit").is_dir()), None)
     if root is None:
         return []
     within = folder if folder != root else root / "leftImg8bit"
-    scenes = []
+    cities: dict[Path, list[LabelledImage]] = {}
     for path in sorted(within.rglob("*_leftImg8bit.png")):
         if is_hidden(path):
             continue
         name = path.name.removesuffix("_leftImg8bit.png")
         city = path.parent.relative_to(root / "leftImg8bit")
         label = root / "gtFine" / city / f"{name}_gtFine_labelIds.png"
-        if label.is_file():
-            scenes.append(LabelledImage(name, path, label))
+        cities.setdefault(city, []).append(LabelledImage(name, path, label))
+    labelled = [some for some in cities.values() if any(one.label.is_file() for one in some)]
+    scenes = [one for some in labelled for one in some]
+    _check_labels(scenes)
     return scenes
 
 

@@ -28,7 +28,7 @@ from streamvis.messages import Array, Detections
 from streamvis.runners.detectors import Detector, open_detector
 from streamvis.runners.tables import Table
 from streamvis.sources import open_source, resolve, whole
-from streamvis.training.actions.clip_sampling import progress
+from streamvis.training.progress import progress
 
 COLUMNS = ("path", "label", "source", "start", "end", "tracks", "track", "height", "near")
 BESIDE = 0.25  # of a person's width and height: boxes enlarged by it that overlap are near

@@ -59,7 +59,10 @@ def read_truth(
         chosen = rows.solid & (np.isin(rows.sources, sources) if sources else True)
         if not chosen.any():
             there = ", ".join(sorted(set(rows.sources.tolist())))
-            raise DataError(f"{one}: nobody of {', '.join(sources)}; its sources: {there}")
+            whom = f"of {', '.join(sources)} " if sources else ""
+            raise DataError(
+                f"{one}: nobody {whom}has enough sure keypoints and `world`; its sources: {there}"
+            )
         at = np.flatnonzero(chosen)
         found.append(LiftTruth(Path(one).name, rows.samples(at), rows.world[at]))
     return found

@@ -95,7 +95,7 @@ def _size(count: int) -> str:
     """Write a number of bytes: 950 MB, 1.2 GB."""
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
+        if size < 999.5:  # which is rounded to 3 digits
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"

@@ -8,6 +8,7 @@ import pytest
 from streamvis.benchmarks import transport, transport_peers
 from streamvis.benchmarks.transport import HopCost
 from streamvis.benchmarks.transport_peers import LAST, WARM_UP, WAYS, Passed
+from streamvis.errors import RunError
 
 
 def test_only_the_last_picture_is_marked_and_the_first_do_not_count():
@@ -73,3 +74,19 @@ def test_ways_alternate_and_those_that_are_absent_are_named(monkeypatch):
     assert report.times_as_fast == {"bare memcpy": 3.0, "imagezmq": 3.0}
     assert report.cpu_time == {"bare memcpy": 0.17, "imagezmq": 0.17}
     assert report.left_out == {"VidGear NetGear": "pip install vidgear"}
+
+
+HALF = """
+import sys, threading
+if sys.argv[2] == "send":
+    sys.exit("there is no camera")
+threading.Event().wait()
+"""
+
+
+def test_a_side_that_fails_says_why_though_the_other_waits_for_it(tmp_path, monkeypatch):
+    (tmp_path / "half.py").write_text(HALF)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(transport_peers, "__name__", "half")
+    with pytest.raises(RunError, match="imagezmq failed to send: there is no camera"):
+        transport.other("imagezmq", 0.1)

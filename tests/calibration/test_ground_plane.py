@@ -1,5 +1,7 @@
 """Ground planes from what is known of a place, against cameras that are known exactly."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -138,7 +140,11 @@ def test_a_view_is_the_camera_that_made_up_scenes_have():
 
 
 @pytest.mark.parametrize(
-    ("height", "tilt", "focal"), [(0, 20, 600), (4, 0, 600), (4, 91, 600), (4, 20, 0), (-1, 9, 9)]
+    ("height", "tilt", "focal"),
+    [
+        *((0, 20, 600), (4, 0, 600), (4, 91, 600), (4, 20, 0), (-1, 9, 9)),
+        *((math.inf, 20, 600), (4, math.nan, 600), (4, 20, math.inf)),
+    ],
 )
 def test_a_view_that_cannot_be_is_told(height, tilt, focal):
     with pytest.raises(UsageError, match=f"{height} m high, tilted {tilt} degrees"):

@@ -1,9 +1,11 @@
 """What people write of a place, and what they are told when it cannot be read."""
 
 import json
+import math
 
 import numpy as np
 import pytest
+import yaml
 
 from streamvis.calibration.inputs import (
     parse_points,
@@ -108,10 +110,19 @@ def test_a_camera_is_read_and_counted_from_the_corner_of_the_picture(tmp_path):
         ({"R": [[1, 0, 0], [0, 0, 1], [0, 1, 0]]}, "R is not a rotation"),
         ({"distortion": [0.1, 0.2]}, "distortion has 2 numbers; expected 4, 5 or 8"),
         ({"fisheye": True}, "unknown field `fisheye`"),
+        *(
+            ({name: wrong}, r"c\.yaml: a number is NaN or infinite; expected finite K, R, t")
+            for name, wrong in {
+                "K": [[math.inf, 0, 320], [0, 600, 240], [0, 0, 1]],
+                "R": [[math.nan, 0, 0], [0, 0, -1], [0, 1, 0]],
+                "t": [0, math.nan, 4],
+                "distortion": [math.nan, 0, 0, 0],
+            }.items()
+        ),
     ],
 )
 def test_a_camera_that_is_none_is_told(change, says, tmp_path):
-    (tmp_path / "c.yaml").write_text(json.dumps(CAMERA | change))
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(CAMERA | change))
     with pytest.raises(DataError, match=says):
         read_camera(tmp_path / "c.yaml")
 

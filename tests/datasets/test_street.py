@@ -1,5 +1,6 @@
 """Published layouts are found, and faulty files get one line."""
 
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -52,6 +53,21 @@ def test_cityscapes_is_read_whole_or_by_split(tmp_path):
     assert [classes.names[i] for i in found[0, ::32]] == ["road", "sidewalk", "bicycle"]
     _, (scene,) = read_scenes(root / "leftImg8bit" / "val")
     assert read_labels(scene.label, classes)[0, ::32].tolist() == [VOID, 2, VOID]
+
+
+def test_a_city_is_labelled_whole_or_left_out(tmp_path):
+    root = cityscapes(tmp_path)
+    image = root / "leftImg8bit/train/ulm/ulm_000001_000019_leftImg8bit.png"
+    other = image.with_name("ulm_000002_000019_leftImg8bit.png")
+    shutil.copyfile(image, other)
+    with pytest.raises(
+        DataError, match=r"ulm has no ulm_000002_.*\(1 of 3 images have no labels\)"
+    ):
+        read_scenes(root)
+    other.unlink()
+    (root / "leftImg8bit/test/rome").mkdir(parents=True)
+    shutil.copyfile(image, root / "leftImg8bit/test/rome/rome_000001_000019_leftImg8bit.png")
+    assert len(read_scenes(root)[1]) == 2
 
 
 def test_a_folder_without_pictures_or_labels_is_told(tmp_path):

@@ -13,7 +13,7 @@ from talking_feed import EPOCH, event_of, publishing
 from waiting import PATIENCE_S
 
 import streamvis
-from streamvis.api.subscription import listen, subscribe
+from streamvis.api.subscription import subscribe
 from streamvis.errors import UsageError
 from streamvis.events import topics
 from streamvis.events.client import Subscription
@@ -180,7 +180,7 @@ def test_thirty_late_joins_under_load_leave_no_gap():
 def test_silence_ends_it_when_asked_to():
     with closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH)) as feed:
         endpoint = feed.endpoint
-    assert list(listen(endpoint, timeout_s=0.05)) == []
+    assert list(Subscription(endpoint, event_codec(), timeout_s=0.05)) == []
 
 
 COLLECTED = """
@@ -207,13 +207,12 @@ def test_an_address_that_is_none():
         next(iter(subscribe("cam1")))
 
 
-@pytest.mark.parametrize("call", [subscribe, listen])
-def test_a_family_that_no_installed_stage_has_is_logged(call, capfd):
-    call("tcp://127.0.0.1:5560", family="trak")
+def test_a_family_that_no_installed_stage_has_is_logged(capfd):
+    subscribe("tcp://127.0.0.1:5560", family="trak")
     said = capfd.readouterr().err
     assert "no installed stage has events of this family" in said
     assert "family=trak" in said
-    call("tcp://127.0.0.1:5560", family="track")
+    subscribe("tcp://127.0.0.1:5560", family="track")
     assert capfd.readouterr().err == ""
 
 

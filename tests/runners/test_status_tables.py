@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from controlled_runs import report, stage
 
+from streamvis.runners import status_tables
 from streamvis.runners.status_tables import problems, tables
 from streamvis.runtime.faults import duration
 from streamvis.runtime.metrics import Quantiles, Status
@@ -163,3 +164,14 @@ def test_what_the_stages_chose_for_a_source_is_a_line():
     text = [one for one in tables(status(report("cam2", chosen=chosen))) if isinstance(one, str)]
     line = "cam2: track.space is image: gates on the ground are 9.4 m², more than 5.6 m²"
     assert line in text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        *((0, "0 B"), (999, "999 B"), (1000, "1 kB"), (999_400, "999 kB"), (999_700, "1 MB")),
+        *((950_000_000, "950 MB"), (1_234_000_000, "1.23 GB"), (2_500_000_000_000, "2.5 TB")),
+    ],
+)
+def test_sizes_have_three_digits(count, text):
+    assert status_tables._size(count) == text

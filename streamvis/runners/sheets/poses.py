@@ -5,6 +5,7 @@ import numpy as np
 
 from streamvis.errors import DataError
 from streamvis.messages import KEYPOINTS, Array
+from streamvis.stages.pose.keypoints import LEFT_LIMBS, MIDDLE_LIMBS, RIGHT_LIMBS
 from streamvis.training.detector.annotation import CocoAnnotation
 from streamvis.training.detector.coco_folder import CocoFolder
 from streamvis.viz.contact_sheet import contact_sheet
@@ -13,10 +14,6 @@ from streamvis.viz.style import PALETTE
 SHOWN, COLUMNS = 48, 12
 SIZE = 192  # px of a person on the sheet
 LEFT, RIGHT, MIDDLE = PALETTE[4], PALETTE[5], PALETTE[0]
-BONES = (
-    *((0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10)),
-    *((5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16)),
-)
 
 
 def pose_sheet(folder: CocoFolder) -> Array:
@@ -42,7 +39,7 @@ def _draw(folder: CocoFolder, name: str, row: CocoAnnotation) -> Array:
     canvas = cv2.warpAffine(pixels, affine, (SIZE, SIZE))
     known = np.array(row.keypoints, float).reshape(KEYPOINTS, 3)
     places = np.round(known[:, :2] * scale + shift).astype(int)
-    for a, b in BONES:
+    for a, b in (*MIDDLE_LIMBS, *LEFT_LIMBS, *RIGHT_LIMBS):
         if known[a, 2] and known[b, 2]:
             cv2.line(canvas, places[a].tolist(), places[b].tolist(), _side(max(a, b)), 2)
     for i in np.flatnonzero(known[:, 2]):

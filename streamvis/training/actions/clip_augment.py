@@ -13,8 +13,9 @@ from torch import Tensor
 
 from streamvis.messages import Array
 from streamvis.models.off import Modality, Off
-from streamvis.training.actions.clip_sampling import ClipFrames, progress
+from streamvis.training.actions.clip_sampling import ClipFrames
 from streamvis.training.color_jitter import jitter_levels
+from streamvis.training.progress import progress
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -44,7 +45,7 @@ class TrunkMaps(NamedTuple):
     first: Array  # (clips + 1,) index of each clip's first frame
 
 
-def whole_frames(pixels: Array, size: tuple[int, int], modality: Modality) -> Array:
+def whole_frames(pixels: Array, size: tuple[int, int]) -> Array:
     """Return whole frames (T, H, W, C) at the network's size."""
     return _resized(pixels, size) if pixels.shape[1:3] != size else pixels
 
@@ -197,7 +198,7 @@ def trunk_maps(
             frames = (
                 augment_clip(pixels, size, modality, how, random)
                 if v
-                else whole_frames(pixels, size, modality)
+                else whole_frames(pixels, size)
             )
             x = model.normalise(torch.from_numpy(np.ascontiguousarray(frames)).to(device))
             x = x.to(next(model.body.parameters()).dtype)

@@ -2,17 +2,15 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
 from msgspec import Meta
-from rich.console import Console
-from rich.progress import track
 
 from streamvis.datasets.clips import Clip
 from streamvis.datasets.motchallenge import MOST_FRAMES, read_results
@@ -24,6 +22,7 @@ from streamvis.models.off import Modality
 from streamvis.sources import open_source, resolve, whole
 from streamvis.sources.picture import Picture
 from streamvis.tracking.tubelets import Tubelet
+from streamvis.training.progress import progress
 
 STACK = 5  # flows, or differences, of one sample
 SLACK_US = 1000  # a picture this much too early still counts for its time
@@ -31,7 +30,6 @@ FLOW_RANGE = 20.0  # px in STEP_S that fill a byte; the paper's bound
 CONTEXT = 4.0  # side of a crop in heights of the person, as the stage's setting `context`
 LARGER = 1.125  # of the network's size, so that crops are smaller than the frame
 
-T = TypeVar("T")
 Method = Literal["farneback", "dis"]
 
 
@@ -221,9 +219,3 @@ class OpticalFlow:
         return np.asarray(
             cv2.calcOpticalFlowFarneback(before, now, None, 0.5, 3, 15, 3, 5, 1.2, 0)  # type: ignore[call-overload]
         )
-
-
-def progress(items: Sequence[T], title: str) -> Iterator[T]:
-    """Yield the items with a progress bar on a terminal."""
-    console = Console(stderr=True)
-    yield from track(items, title, console=console, disable=not console.is_terminal)

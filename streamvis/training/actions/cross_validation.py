@@ -25,7 +25,7 @@ from streamvis.messages import Array
 from streamvis.models.layers import fuse
 from streamvis.models.off import Calibration, Modality, Off, consensus, rounded
 from streamvis.models.weights import save
-from streamvis.training.actions.clip_sampling import ClipSampling, Method, progress, sample_clip
+from streamvis.training.actions.clip_sampling import ClipSampling, Method, sample_clip
 from streamvis.training.actions.recipe import (
     ActionRecipe,
     Corpus,
@@ -34,6 +34,7 @@ from streamvis.training.actions.recipe import (
     train,
 )
 from streamvis.training.actions.ridge import score
+from streamvis.training.progress import progress
 from streamvis.training.provenance import begin
 from streamvis.training.results import run_of, write_curves
 

@@ -19,7 +19,7 @@ from streamvis.files import drafted
 from streamvis.messages import Array
 from streamvis.models.off import LEVELS, MotionClassifier, Off, Standardise
 from streamvis.training.actions.clip_augment import TrunkMaps
-from streamvis.training.actions.clip_sampling import progress
+from streamvis.training.progress import progress
 
 FOLDS, TIMES = 5, 3  # of the inner cross-validation over sources, and its repetitions
 Strength = Annotated[float, Meta(gt=0)]

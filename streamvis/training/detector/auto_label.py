@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from streamvis.errors import UsageError
 from streamvis.messages import Array, Detections, SourceInfo
 from streamvis.sources import Picture, SourceSpec, open_source, whole
 from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotate, chosen
 from streamvis.training.detector.coco_folder import CocoFolder
+from streamvis.training.progress import progress
 
 Detect = Callable[[Array], Detections]  # pixels (H, W, 3) uint8 RGB -> people
 AT_ONCE = 0.001  # seconds between pictures: all of a folder whose pictures have no times
@@ -63,8 +62,7 @@ def file_name(source: str, picture: Picture, *, timed: bool) -> str:
 
 
 def _shown(pictures: Iterator[Picture], info: SourceInfo, every: float) -> Iterator[Picture]:
-    """Yield the pictures with a progress bar; its total ignores that still pictures are skipped."""
+    """Pass the pictures on with a progress bar; its total ignores that still ones are skipped."""
     seconds = info.frames / info.fps if info.frames and info.fps else 0
     total = math.ceil(seconds / every) or None if every > AT_ONCE else info.frames
-    console = Console(stderr=True)
-    yield from track(pictures, info.id, total, console=console, disable=not console.is_terminal)
+    return progress(pictures, info.id, total)

@@ -4,15 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from streamvis.errors import DataError
@@ -20,6 +18,7 @@ from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.onnx_reid import Teacher
 from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, to_bytes
+from streamvis.training.progress import progress
 from streamvis.training.reid.identity_boxes import IdentityBoxes
 
 BORDER = 0.125  # of a box's side, kept around it on either side for jitter to draw on
@@ -106,7 +105,7 @@ def _cut(sources: Sequence[IdentityBoxes], size: tuple[int, int]) -> Array:
     large = tuple(round(side * (1 + 2 * BORDER)) for side in size)
     crops = np.zeros((total, *large, 3), np.uint8)
     start = 0
-    for one in _progress(sources, "people"):
+    for one in progress(sources, "people"):
         ends = np.searchsorted(one.frames, np.arange(int(one.frames.max()) + 2))
         done = 0
         for number, pixels in one.pictures():
@@ -141,11 +140,6 @@ def unchanged(pixels: Array, size: tuple[int, int]) -> Array:
     (h, w), whole = pixels.shape[:2], 1 + 2 * BORDER
     own = np.array([[w, h, w, h]]) * (BORDER, BORDER, 1 + BORDER, 1 + BORDER) / whole
     return np.asarray(crop(pixels, own, size)[0])
-
-
-def _progress(items: Sequence[Any] | Array, title: str) -> Iterator[Any]:
-    console = Console(stderr=True)
-    yield from track(items, title, console=console, disable=not console.is_terminal)
 
 
 def composed(crops: Array, count: int) -> Array:

@@ -26,7 +26,7 @@ from streamvis.models.flow_warp import grey_half_size
 from streamvis.models.inference.select import choose
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import find, load_segmenter
-from streamvis.training.actions.clip_sampling import progress
+from streamvis.training.progress import progress
 
 FORMAT = 2  # version of the files
 Encode = Callable[[Array], Array]  # a picture (H, W, 3) uint8 RGB -> its map (C, h, w) fp16

@@ -28,7 +28,7 @@ from streamvis.models.flow_warp import FlowFrame, flow_frame, warp_image
 from streamvis.models.inference.segmentation import SegmentationNetwork, accelerate_segmenter
 from streamvis.models.swiftnet import full_size
 from streamvis.models.weights import load_segmenter
-from streamvis.training.actions.clip_sampling import progress
+from streamvis.training.progress import progress
 
 LEVELS = 255  # of a probability, as it is kept
 UNLABELLED = 11  # of the files: CamVid's void

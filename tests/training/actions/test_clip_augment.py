@@ -93,14 +93,14 @@ def test_a_crop_has_sides_of_neighbouring_scales_at_a_corner_or_the_centre(seed)
 @pytest.mark.parametrize("size", [(32, 48), (80, 96)])
 def test_every_channel_of_a_stack_is_resized_by_itself(channels, size):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 60, channels), np.uint8)
-    found = whole_frames(pixels, size, "rgb")
+    found = whole_frames(pixels, size)
     how = cv2.INTER_AREA if size[0] < 40 else cv2.INTER_LINEAR
     for frame, channel in np.ndindex(2, channels):
         alone = cv2.resize(
             np.ascontiguousarray(pixels[frame, ..., channel]), size[::-1], interpolation=how
         )
         np.testing.assert_array_equal(found[frame, ..., channel], alone)
-    assert whole_frames(pixels, (40, 60), "rgb") is pixels
+    assert whole_frames(pixels, (40, 60)) is pixels
 
 
 def numbered_frames() -> ClipFrames:

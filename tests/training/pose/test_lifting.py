@@ -215,4 +215,5 @@ def test_a_lifter_is_trained_and_scored_by_the_commands(labels, tmp_path):
         app, [*map(str, command[:3]), "--weights", str(weights), "--source", "x"]
     )
     assert result.exit_code == 2
-    assert "nobody of x; its sources: place 0, place 1" in result.stderr
+    assert "nobody of x has enough sure keypoints and `world`" in result.stderr
+    assert "; its sources: place 0, place 1" in result.stderr
