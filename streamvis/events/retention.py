@@ -15,10 +15,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
+from streamvis.errors import RunError
 from streamvis.events.log import BUSY_S, LogWriter
 from streamvis.logs import warn
 
@@ -70,7 +72,7 @@ def _true_hours(hours: Sequence[tuple[int, int]], now: int) -> list[int]:
 
 
 class Evictor:
-    """Evicts from the log of a writer, in a thread of its own."""
+    """Evicts from the log of a writer, in a thread of its own; RunError where it cannot open it."""
 
     def __init__(
         self, writer: LogWriter, retention: Retention, now: Callable[[], float] = time.time
@@ -80,12 +82,7 @@ class Evictor:
         self._now = now
         if retention.keep_gb is not None:
             writer.largest_hour = 1e9 * retention.keep_gb / PARTS
-        self._db = sqlite3.connect(
-            writer.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
-        self._db.execute("PRAGMA secure_delete = ON")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("PRAGMA wal_autocheckpoint = 0")  # not while the writer waits
+        self._db = _connected(writer.path)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-eviction", daemon=True)
         self._failed = False
@@ -173,6 +170,24 @@ class Evictor:
             if row is None:
                 db.execute("DELETE FROM hours WHERE first < ?", (before,))
             return deleted.rowcount
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    with ExitStack() as stack:
+        try:
+            db = sqlite3.connect(
+                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            stack.callback(db.close)
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA wal_autocheckpoint = 0")  # not while the writer waits
+        except sqlite3.Error as error:
+            raise RunError(
+                f"{path} cannot be opened to evict events: {error}; check its disk"
+            ) from None
+        stack.pop_all()
+        return db
 
 
 def evictor_of(writer: LogWriter, retention: Retention) -> Evictor | None:

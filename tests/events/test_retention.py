@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from waiting import PATIENCE_S
 
+from streamvis.errors import RunError
 from streamvis.events import retention
 from streamvis.events.log import Cursor, GoneError, LogReader, LogWriter, Row
 from streamvis.events.retention import PARTS, Evictor, Retention, evictor_of
@@ -285,6 +286,7 @@ def test_the_tools_of_sqlite_read_a_log_while_it_is_written(writer, path, clock)
 KILLED = """
 import sys
 from pathlib import Path
+from streamvis.errors import RunError
 from streamvis.events import retention
 from streamvis.events.log import Cursor, LogWriter, Row
 from streamvis.events.retention import Evictor, Retention
@@ -394,3 +396,17 @@ class AnyHistory(RuleBasedStateMachine):
 
 AnyHistory.TestCase.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
 TestAnyHistory = AnyHistory.TestCase
+
+
+def test_a_log_that_another_file_has_replaced_is_not_opened(tmp_path):
+    """No connection stays open, of which newer versions of Python warn."""
+    path = tmp_path / "a.db"
+    with closing(LogWriter(path)) as writer:
+        path.rename(tmp_path / "b.db")
+        path.write_bytes(b"of another program" * 100)
+        with pytest.raises(RunError, match=r"a\.db cannot be opened to evict events: .*not a data"):
+            evictor_of(writer, Retention(keep_days=1))
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(RunError, match=r"a\.db cannot be opened to evict events: unable to"):
+            evictor_of(writer, Retention(keep_days=1))

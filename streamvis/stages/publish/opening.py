@@ -7,8 +7,10 @@ from typing import NamedTuple
 from streamvis.errors import RunError
 from streamvis.events.envelope import Provenance
 from streamvis.events.feed import Announcement, Feed, read_announcement, write_announcement
+from streamvis.events.kept_log import KeptLog
 from streamvis.events.log import FILE_NAME, LogWriter
 from streamvis.events.replay_process import ReplayProcess, addresses_beside
+from streamvis.events.retention import Retention, evictor_of
 from streamvis.logs import warn
 from streamvis.stages import event_codec
 
@@ -20,13 +22,18 @@ class Run(NamedTuple):
     prov: Provenance
 
 
-def open_log(out: Path) -> LogWriter:
-    """Open the log in `out`, which is made; RunError when it cannot be."""
+def open_log(out: Path, retention: Retention) -> tuple[LogWriter, KeptLog]:
+    """Open the log in `out`, which is made, and what waits for it; RunError when that fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{out}: cannot make the output directory: {error.strerror}") from None
-    return LogWriter(out / FILE_NAME)
+    log = LogWriter(out / FILE_NAME)
+    try:
+        return log, KeptLog(log, evictor_of(log, retention))
+    except BaseException:
+        log.close()
+        raise
 
 
 class FeedPlace(NamedTuple):

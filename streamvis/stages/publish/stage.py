@@ -31,10 +31,10 @@ from streamvis.events.envelope import (
     new_epoch,
 )
 from streamvis.events.feed import Feed, Message, remove_announcement
-from streamvis.events.kept_log import KeptLog, Missing
+from streamvis.events.kept_log import Missing
 from streamvis.events.log import Cursor, LogDiskError, LogWriter, Row
 from streamvis.events.replay_process import ReplayProcess
-from streamvis.events.retention import FOREVER, Retention, evictor_of
+from streamvis.events.retention import FOREVER, Retention
 from streamvis.events.topics import SYSTEM
 from streamvis.messages import (
     ClipEvent,
@@ -279,8 +279,7 @@ class Outbox:
         self._replay: ReplayProcess | None = None
         try:
             if out is not None:
-                self._log = open_log(out)
-                self._kept = KeptLog(self._log, evictor_of(self._log, retention))
+                self._log, self._kept = open_log(out, retention)
                 self._system = SystemEvents(out, run.epoch, self._log.cursor(SYSTEM))
                 for source, missing in self._system.state.missing.items():
                     self._kept.count_missing(source, missing)

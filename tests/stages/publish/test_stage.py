@@ -29,6 +29,7 @@ from streamvis.messages import (
     ZoneOccupancy,
 )
 from streamvis.stages import event_codec
+from streamvis.stages.publish import opening
 from streamvis.stages.publish.stage import PublishStage
 
 NEXT_EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e12"
@@ -260,6 +261,17 @@ def test_a_state_of_something_else(tmp_path):
         pytest.raises(RunError, match="cam1: the publisher cannot read the state"),
     ):
         stage.begin(info_of("cam1"), b"noise")
+
+
+def test_a_log_that_cannot_be_evicted_from_leaves_nothing_open(tmp_path, monkeypatch):
+    def refuses(log, retention):
+        raise RunError("it cannot be opened")
+
+    monkeypatch.setattr(opening, "evictor_of", refuses)
+    files = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(RunError, match="it cannot be opened"):
+        PublishStage(Publish(bind=None, keep_days=1), site_at(tmp_path))
+    assert len(os.listdir("/proc/self/fd")) == files
 
 
 def test_what_cannot_be_opened_leaves_nothing_open(tmp_path):
