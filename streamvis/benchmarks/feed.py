@@ -300,6 +300,8 @@ def _commits(out: Path, evicted: int) -> tuple[CommitTimes, CommitTimes, float]:
             evictor.start()
             beside: list[float] = []
             while reader.oldest("cam") < last:
+                if time.perf_counter() > began + PATIENCE_S:
+                    raise RunError(f"{evicted} events were not evicted within {PATIENCE_S} s")
                 beside.append(_commit_ms(writer, offset))
                 offset += BATCH
             took_s = time.perf_counter() - began

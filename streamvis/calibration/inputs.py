@@ -147,16 +147,20 @@ def _csv_rows(path: Path, text: str) -> list[list[float]]:
     for number, words in enumerate(csv.reader(text.splitlines()), start=1):
         if not any(word.strip() for word in words) or words[0].lstrip().startswith("#"):
             continue
-        try:
-            values = [float(word) for word in words]
-        except ValueError:
-            if number == 1:  # its header
-                continue
-            values = []
-        if len(values) != 4:
+        values = [_float(word) for word in words]
+        if number == 1 and values == [None] * len(words):  # its header
+            continue
+        if len(values) != 4 or None in values:
             raise DataError(f"{path}, line {number}: '{','.join(words)}'; {EXPECTED}")
-        rows.append(values)
+        rows.append([value for value in values if value is not None])
     return rows
+
+
+def _float(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
 
 
 def _tree(path: Path, text: str) -> Any:

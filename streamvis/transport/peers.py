@@ -280,6 +280,10 @@ class Peers:
 
     def _accepted(self, number: int, endpoint: str) -> None:
         self._forget(number)  # libzmq uses numbers again
+        if number in self._watched or any(
+            number == one.connection.fileno() for one in self._doubts
+        ):
+            return  # it has ended: its number is that of a second descriptor now, of another one
         connection = Connection.of(number, endpoint)
         if connection is None:
             return

@@ -46,6 +46,7 @@ def test_points_are_read_from_every_kind_of_file(name, text, tmp_path):
     [
         ("p.csv", CSV + "1,2,3\n", r"p\.csv, line 5: '1,2,3'; expected rows of u, v"),
         ("p.csv", CSV + "1,2,3,four\n", r"p\.csv, line 5: '1,2,3,four'"),
+        ("p.csv", "1O,2,3,4\n" + CSV, r"p\.csv, line 1: '1O,2,3,4'"),
         ("p.csv", b"\xff\x00", r"p\.csv is not UTF-8 text"),
         ("p.json", "{", r"p\.json is not JSON"),
         ("p.json", "[" * 5000, r"p\.json is not JSON"),
