@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from streamvis.errors import DataError, UsageError
-from streamvis.messages import Array, Detections, Embeddings, Motion, Tracks
+from streamvis.messages import Array, Detections, Embeddings, Motion, Poses, Tracks
 from streamvis.parsing import convert
 from streamvis.stages.protocol import StageConfig, kind_name
 
@@ -95,6 +95,13 @@ def check_tracks(tracks: object, where: str) -> None:
             f"{where}: tracks.boxes has {found} for {len(tracks)} ids; expected four finite "
             "numbers for each"
         )
+
+
+def check_poses(poses: object, where: str) -> None:
+    """Raise DataError unless these are sound poses."""
+    if not isinstance(poses, Poses):
+        raise DataError(f"{where}: found a {type(poses).__name__}, expected Poses")
+    poses.check()
 
 
 def check_size(size: Sequence[int], where: str) -> tuple[int, int]:

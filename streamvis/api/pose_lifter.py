@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamvis.api.checks import FrameClock, check_size
+from streamvis.api.checks import FrameClock, check_poses, check_size
 from streamvis.calibration.ground_plane import Pinhole, pinhole
 from streamvis.errors import UsageError
 from streamvis.geometry import read_ground_plane
@@ -59,7 +59,7 @@ class PoseLifter:
 
         time_s: media time, increasing. Raises DataError for anything but sound Poses.
         """
-        poses.check()
+        check_poses(poses, WHERE)
         media_us = self._clock.at(time_s)
         self._clock.advance(media_us, given=time_s is not None)
         self._history.add(poses.ids, poses.points, poses.scores, media_us)

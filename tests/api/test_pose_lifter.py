@@ -93,6 +93,8 @@ def test_wrong_use_is_named(weights, tmp_path):
         lifter.update(poses([1]))
     with pytest.raises(DataError, match="expected ascending"):
         lifter.update(poses([2, 1]), time_s=0)
+    with pytest.raises(DataError, match="PoseLifter: found a ndarray, expected Poses"):
+        lifter.update(np.zeros((1, KEYPOINTS, 2)), time_s=0)
     lifter.update(poses([1]), time_s=1)
     with pytest.raises(DataError, match="not after the frame before it"):
         lifter.update(poses([1]), time_s=1)
