@@ -13,6 +13,8 @@ from streamvis.stages.protocol import StageConfig, kind_name
 
 C = TypeVar("C", bound=StageConfig)
 
+LONGEST_S = 9e12  # media times are int64, µs
+
 
 def configured(kind: type[C], where: str, settings: Mapping[str, Any]) -> C:
     """Return these settings of a kind of stage; UsageError for wrong names and values."""
@@ -115,7 +117,7 @@ def check_size(size: Sequence[int], where: str) -> tuple[int, int]:
     return width, height
 
 
-def _is_finite(number: Any) -> bool:
+def is_finite(number: Any) -> bool:
     """Whether it is a number, of Python, NumPy or `fractions`, and finite."""
     try:
         return math.isfinite(number)
@@ -127,7 +129,7 @@ class FrameClock:
     """The media time of each frame: as it is given, or a steady rate."""
 
     def __init__(self, fps: float | None, where: str) -> None:
-        if fps is not None and not (_is_finite(fps) and fps > 0):
+        if fps is not None and not (is_finite(fps) and fps > 0):
             raise UsageError(f"{where}: fps is {fps!r}; expected frames per second, above 0")
         self.fps, self._where = fps, where
         self._last_us: int | None = None
@@ -142,7 +144,7 @@ class FrameClock:
                     "time_s=… with each frame"
                 )
             return self._from_us + round(self._frames * 1e6 / self.fps)
-        if not _is_finite(time_s):
+        if not (is_finite(time_s) and abs(time_s) < LONGEST_S):
             raise DataError(f"{self._where}: time_s is {time_s!r}; expected seconds")
         media_us = round(time_s * 1e6)
         if self._last_us is not None and media_us <= self._last_us:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from streamvis import config
-from streamvis.api.checks import plain
+from streamvis.api.checks import is_finite, plain
 from streamvis.api.packet import StreamPacket
 from streamvis.config import Pipeline
 from streamvis.errors import UsageError
@@ -44,6 +44,7 @@ def stream(
     publish and record, are left out. device: of the networks. Exceptions of stages
     pass through. Raises ConfigError, UsageError and SourceError at once where it can.
     """
+    _check_give_up(give_up_s)
     loaded, specs = _pipeline(pipeline, settings), _sources(sources)
     if out is None:
         loaded = _without_sinks(loaded)
@@ -89,6 +90,7 @@ def run(
     SIGINT and SIGTERM end the run in good order when it is called from the main thread. Raises
     StreamvisError: see `streamvis.errors`.
     """
+    _check_give_up(give_up_s)
     loaded, specs = _pipeline(pipeline, settings), _sources(sources)
     if annotate:
         loaded = config.with_record(loaded, config.Record())
@@ -105,6 +107,11 @@ def run(
     )
 
 
+def _check_give_up(give_up_s: Any) -> None:
+    if give_up_s is not None and not (is_finite(give_up_s) and give_up_s >= 0):
+        raise UsageError(f"give_up_s is {give_up_s!r}; expected seconds, or None: never")
+
+
 def _pipeline(pipeline: str | os.PathLike[str] | Pipeline, settings: Settings | None) -> Pipeline:
     if isinstance(pipeline, Pipeline):
         if settings:
@@ -115,6 +122,9 @@ def _pipeline(pipeline: str | os.PathLike[str] | Pipeline, settings: Settings | 
             f"settings is a {type(settings).__name__}; expected a mapping, such as "
             "{'detect.min_score': 0.5}"
         )
+    for key in settings or {}:
+        if not isinstance(key, str):
+            raise UsageError(f"settings: the key {key!r} is no text; expected stage.key")
     texts = {key: _text_of(key, value) for key, value in (settings or {}).items()}
     return config.load_pipeline(Path(pipeline), texts)
 

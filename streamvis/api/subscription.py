@@ -66,6 +66,11 @@ def subscribe(
     is `now`, `snapshot`, or a `cursor` that such a subscription had.
     """
     known, codec = client_keys(Path(keys)) if keys is not None else None, _codec(family)
+    if not isinstance(endpoint, str | list | tuple):
+        raise UsageError(
+            f"endpoint is a {type(endpoint).__name__}; expected an address, such as "
+            "tcp://127.0.0.1:5556, or a list of them"
+        )
     if not isinstance(endpoint, str):
         starts = starts_of(since, endpoint)
         if replay is not None:

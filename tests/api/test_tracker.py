@@ -140,6 +140,7 @@ WRONG = Motion(warp=np.eye(3), support=1.0)
         ),
         ({"found": ONE, "time_s": NAN}, "time_s is nan"),
         ({"found": ONE, "time_s": "1"}, "time_s is '1'; expected seconds"),
+        ({"found": ONE, "time_s": 1e300}, "time_s is 1e.300; expected seconds"),
         ({"found": ONE, "time_s": 0.1}, "time_s is 0.1, not after the frame before it at 0.2"),
     ],
 )

@@ -205,6 +205,8 @@ def test_an_address_that_is_none():
         UsageError, match=r"cam1 is not the address of a feed .*Expected tcp://HOST:PORT"
     ):
         next(iter(subscribe("cam1")))
+    with pytest.raises(UsageError, match=r"endpoint is a int; expected an address, such as tcp"):
+        subscribe(5560)
 
 
 def test_a_family_that_no_installed_stage_has_is_logged(capfd):
