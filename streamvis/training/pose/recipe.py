@@ -183,7 +183,7 @@ def chances(people: Sequence[PersonKeypoints], shares: Mapping[str, float]) -> A
     rest = 1 - sum(shares.values())
     if rest < -ROUNDING:
         raise ConfigError(f"shares are {1 - rest:g} in all; expected at most 1")
-    rest = max(rest, 0.0)
+    rest = rest if rest > ROUNDING else 0.0
     names = {one.source for one in people}
     longest = {n: max(filter(n.startswith, shares), key=len, default="") for n in names}
     groups = [longest[one.source] for one in people]
