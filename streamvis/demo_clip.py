@@ -1,6 +1,5 @@
 """The clip that `streamvis demo` runs on, and a contact sheet of the annotated video."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamvis.files import drafted
+from streamvis.files import drafted, sha256_of
 
 if TYPE_CHECKING:
     from streamvis.messages import Array
@@ -47,8 +46,7 @@ def find_clip(report: Report) -> str:
 
 
 def _is_clip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == SHA256
+    return sha256_of(path) == SHA256
 
 
 def _from_opencv(path: Path, report: Report) -> bool:

@@ -1,5 +1,6 @@
 """Files that are replaced as a whole: what has the name is complete, whatever ends the process."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -62,6 +63,12 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's contents as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_open(path: Path, fd: int) -> bool:

@@ -1,5 +1,6 @@
 """The clip of the demo comes from the cache, a package, or is a synthetic scene."""
 
+import hashlib
 import subprocess
 import urllib.error
 import urllib.request
@@ -30,7 +31,7 @@ def test_a_clip_in_the_cache_is_used_only_if_it_is_the_right_one(tmp_path, monke
     assert demo_clip.find_clip(print) == demo_clip.SYNTHETIC
     assert not cached.exists()
     cached.write_bytes(b"the clip")
-    monkeypatch.setattr(demo_clip, "SHA256", demo_clip.hashlib.sha256(b"the clip").hexdigest())
+    monkeypatch.setattr(demo_clip, "SHA256", hashlib.sha256(b"the clip").hexdigest())
     assert demo_clip.find_clip(print) == str(cached)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from streamvis.files import LEFT_OVER_S, drafted, is_open, replace
+from streamvis.files import LEFT_OVER_S, drafted, is_open, replace, sha256_of
 
 
 @contextmanager
@@ -103,3 +103,9 @@ def test_a_name_that_stands_for_another_file_is_not_that_of_the_open_one(tmp_pat
         assert not is_open(path, file.fileno())
         path.unlink()
         assert not is_open(path, file.fileno())
+
+
+def test_the_digest_of_a_file_is_that_of_its_contents(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert sha256_of(path).startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")

@@ -8,7 +8,6 @@ the module, finds convolutions in it that it runs in int8. Inputs have 256 steps
 their layer, kernels 255 over the range of each output channel.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from streamvis.errors import DataError, WeightsError
-from streamvis.files import replace
+from streamvis.files import replace, sha256_of
 from streamvis.models.layers import fuse
 from streamvis.models.mask_rcnn import MaskRcnn
 
@@ -62,24 +61,20 @@ def read_ranges(weights: Path) -> Ranges:
         held = msgspec.json.decode(data, type=Int8File)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is not a file of ranges ({error}); {MAKE}") from None
-    if held.weights_sha256 != _digest(weights):
+    if held.weights_sha256 != sha256_of(weights):
         raise WeightsError(f"{path} was made for other weights than {weights.name}; {MAKE}")
     return held.ranges
 
 
 def write_ranges(weights: Path, ranges: Ranges, pictures: int, out: Path) -> None:
     """Write the ranges of these weights, one layer a line."""
-    held = Int8File(_digest(weights), pictures, dict(ranges))
+    held = Int8File(sha256_of(weights), pictures, dict(ranges))
     text = msgspec.json.format(msgspec.json.encode(held), indent=1)
     lines = re.sub(rb"\[\s+([^\]\s]+),\s+([^\]\s]+)\s+\]", rb"[\1, \2]", text)
     try:
         replace(out, lines + b"\n")
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror}") from None
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from streamvis.errors import DataError, RunError, WeightsError
-from streamvis.files import replace
+from streamvis.files import replace, sha256_of
 from streamvis.models.weights import find
 
 NAME = "training.json"
@@ -212,8 +212,7 @@ def _sha256_of(name: str) -> str:
         path = find(name)
     except WeightsError:  # imagenet and eyes come from packages; others fail where they are loaded
         return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _fields(above: str, was: Any, is_: Any) -> Iterator[str]:

@@ -132,12 +132,12 @@ def run(
 ) -> tuple[Path, LiftScores | None]:
     """Train into `out`; return the weights, and the scores of sources that were held out."""
     game = Game(recipe)
-    begin(out, "lifter", recipe, data={"data": data}, weights={}, overwrite=overwrite)
     rows = read_rows(data, game.lifter.architecture, recipe.trust)
     held = np.isin(rows.sources, present(recipe.hold_out, rows.sources.tolist(), "sources"))
     train = np.flatnonzero(~held)
     if not rows.solid[train].any():
         raise nothing_left(recipe.hold_out)
+    begin(out, "lifter", recipe, data={"data": data}, weights={}, overwrite=overwrite)
     rates = recipe.losses.lifter_rate, recipe.losses.critic_rate
     parts = zip((game.lifter, game.critic), rates, strict=True)
     average = fit(

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from streamvis.datasets.keypoints import PersonKeypoints, is_tuned_on, read_keypoints
 from streamvis.errors import ConfigError, DataError
+from streamvis.files import sha256_of
 from streamvis.messages import Array
 from streamvis.models.checkpoint_io import read
 from streamvis.models.hrnet import ARCHITECTURES, STRIDE, Hrnet, Side
@@ -165,14 +165,10 @@ def without_repeated(people: list[PersonKeypoints]) -> list[PersonKeypoints]:
     """
     by_hand = {one.path for one in people if not one.taught and one.path.is_file()}
     sizes = {path.stat().st_size for path in by_hand}
-    digests = {_digest(path) for path in by_hand}
+    digests = {sha256_of(path) for path in by_hand}
     taught = {one.path for one in people if one.taught and one.path.is_file()}
-    repeated = {p for p in taught if p.stat().st_size in sizes and _digest(p) in digests}
+    repeated = {p for p in taught if p.stat().st_size in sizes and sha256_of(p) in digests}
     return [one for one in people if one.path not in repeated]
-
-
-def _digest(path: Path) -> bytes:
-    return sha256(path.read_bytes()).digest()
 
 
 def chances(people: Sequence[PersonKeypoints], shares: Mapping[str, float]) -> Array:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from streamvis.datasets.driving import DriveSampling, VideoShot, read_drives, sample_drive, shots_of
 from streamvis.errors import DataError
-from streamvis.files import drafted, replace
+from streamvis.files import drafted, replace, sha256_of
 from streamvis.messages import Array
 from streamvis.models.flow_warp import grey_half_size
 from streamvis.models.inference.select import choose
@@ -110,10 +110,6 @@ def build_cache(
         for path in paths
     ]
     return FeatureCache(folder, entries, sampling.every_s)
-
-
-def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class _FeatureNetwork(nn.Module):

@@ -217,3 +217,8 @@ def test_a_lifter_is_trained_and_scored_by_the_commands(labels, tmp_path):
     assert result.exit_code == 2
     assert "nobody of x has enough sure keypoints and `world`" in result.stderr
     assert "; its sources: place 0, place 1" in result.stderr
+    nobody = [*map(str, given), "--hold-out", "place 0", "--overwrite"]
+    result = CliRunner().invoke(app, nobody)
+    assert result.exit_code == 2
+    assert "all of the data is held out" in result.stderr
+    assert weights.exists()
