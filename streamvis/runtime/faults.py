@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from streamvis.runtime.metrics import SourceReport, StageReport, Status
+from streamvis.runtime.recent import RecentPictures
 from streamvis.runtime.resource_usage import Disk
 
 PATIENCE_S = 5.0  # a source that connects for longer is worth a line
@@ -35,7 +36,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 def faults(status: Status, disk: Disk | None = None) -> list[Fault]:
     """Return what is wrong, errors first; nothing when all is well."""
-    found = [fault for source in status.sources for fault in _of_source(source)]
+    none = RecentPictures(0, {})
+    found = [
+        fault
+        for source in status.sources
+        for fault in _of_source(source, status.recent.get(source.id, none))
+    ]
     found += [fault for stage in status.stages for fault in _of_stage(stage)]
     if refused := status.refused_clients:
         counts = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items()))
@@ -79,18 +85,18 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours % 24} h"
 
 
-def _of_source(s: SourceReport) -> Iterator[Fault]:
+def _of_source(s: SourceReport, recent: RecentPictures) -> Iterator[Fault]:
     yield from _of_state(s)
     if s.state == "ended":
         return
-    lost = sum(s.dropped.values()) + s.skipped
-    pictures = max(s.decoded + s.skipped, lost)
+    lost = sum(recent.lost.values())
+    pictures = recent.taken + lost
     if lost > MANY_LOST * pictures:
-        reasons = dict(s.dropped) | ({"skipped": s.skipped} if s.skipped else {})
-        counts = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if n)
+        counts = ", ".join(f"{reason} {n}" for reason, n in recent.lost.items())
         yield _warning(
             s.id,
-            f"{s.id}: {lost / pictures:.0%} of its pictures were not analysed ({counts})",
+            f"{s.id}: {lost / pictures:.0%} of its pictures of the last minute were not analysed "
+            f"({counts})",
             "the stage whose queue is full is too slow: give it a smaller picture, every_s, or a "
             "faster device",
         )

@@ -16,6 +16,7 @@ from streamvis.logs import redacted
 from streamvis.messages import Findings, SourceGauges, SourceInfo
 from streamvis.runtime.plan import Group
 from streamvis.runtime.protocol import Answer, FrameCompleted, PixelsReceived, StageTime
+from streamvis.runtime.recent import TAKEN, RecentCounts, RecentPictures
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
 
@@ -123,6 +124,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     shard: str = "1/1"  # which share of the sources it has
     nodes: list[NodeReport] = []  # of a cluster
     late_messages: int = 0  # of processes that had been given up, such as after a partition
+    recent: dict[str, RecentPictures] = {}  # of the last minute, by source
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,6 +213,7 @@ class Meter:
         self._first, self._last = float("inf"), at  # when frames were in flight
         self._status_at = at
         self._status_counts: Counter[tuple[str, str]] = Counter()
+        self._recent = RecentCounts()
 
     def add_answer(self, answer: Answer) -> None:
         for call in answer.times:
@@ -257,6 +260,13 @@ class Meter:
             nodes=self._nodes(core, rates, seconds),
             late_messages=self.late_messages,
             shard=self._shard,
+            recent=self._recent.update(
+                at,
+                {
+                    name: {TAKEN: one.admitted, "skipped": one.skipped, **one.dropped}
+                    for name, one in core.streams.items()
+                },
+            ),
         )
 
     def summary(self, core: Core, at: float) -> Summary:

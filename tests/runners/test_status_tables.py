@@ -8,6 +8,7 @@ from streamvis.runners import status_tables
 from streamvis.runners.status_tables import problems, tables
 from streamvis.runtime.faults import duration
 from streamvis.runtime.metrics import Quantiles, Status
+from streamvis.runtime.recent import RecentPictures
 
 
 def status(*sources, stages=()):
@@ -69,16 +70,31 @@ def test_durations_have_two_units_at_most(seconds, text):
             {"clock_offset_ms": -5000.0},
             "cam2: its clock is 5 s ahead of ours; set its time server (NTP)",
         ),
-        (
-            {"decoded": 60, "dropped": {"stale": 10}, "skipped": 40},
-            "cam2: 50% of its pictures were not analysed (stale 10, skipped 40)",
-        ),
         ({"suspect": 12}, "cam2: 12 pictures may be damaged, since data before them was lost"),
         ({"decode_errors": 3}, "cam2: 3 errors of decoding"),
     ],
 )
 def test_each_trouble_of_a_source_has_its_line(fields, line):
     assert problems(status(report("cam2", **{"state": "online", **fields}))) == [line]
+
+
+@pytest.mark.parametrize(
+    ("recent", "lines"),
+    [
+        (
+            RecentPictures(50, {"stale": 10, "skipped": 40}),
+            [
+                "cam2: 50% of its pictures of the last minute were not analysed "
+                "(stale 10, skipped 40)"
+            ],
+        ),
+        (RecentPictures(95, {"overload": 5}), []),
+        (RecentPictures(0, {}), []),
+    ],
+)
+def test_pictures_count_that_were_lost_in_the_last_minute(recent, lines):
+    camera = report("cam2", state="online", decoded=60, dropped={"overload": 50}, skipped=40)
+    assert problems(msgspec.structs.replace(status(camera), recent={"cam2": recent})) == lines
 
 
 def test_a_source_in_good_order_has_none():
