@@ -54,10 +54,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DecodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the sources are decoded that have no setting of their own."""
 
-    hwaccel: Literal["auto", "none", "cuda", "qsv", "drm"] = (
-        "none"  # device that decodes; auto: one
-    )
-    # that is there, or else the CPU
+    hwaccel: Literal["auto", "none", "cuda", "qsv", "drm"] = "none"  # device that decodes;
+    # auto: one that is there, or else the CPU
 
 
 class LocalSpec(

@@ -27,9 +27,7 @@ from streamvis.zone_layout import Anchor, Line, Zone, ZoneLayout
 
 Way = Literal["left_to_right", "right_to_left"]
 SAMPLE_S = 0.01
-LONGEST_GAP_S = (
-    2.0  # a person without boxes for longer was away: the path ends and a new one begins
-)
+LONGEST_GAP_S = 2.0  # a person without boxes for longer was away: a new path begins
 
 
 class CountedCrossing(NamedTuple):

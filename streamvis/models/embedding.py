@@ -34,9 +34,7 @@ class EmbedderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: tuple[Side, Side]  # height and width of a crop in px
     layers: Annotated[int, Meta(ge=2, le=3)] = 2  # of the ResNet's four
     stripes: Annotated[int, Meta(ge=1, le=16)] = 1  # horizontal stripes, pooled separately
-    power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] = (
-        1.0  # exponent of the generalised mean
-    )
+    power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] = 1.0  # of the generalised mean
     vector: Annotated[int, Meta(ge=1, le=4096)] | None = None  # its length; None: the stripes
     standardise: bool = False  # by each crop's own mean and deviation, not ImageNet's
 

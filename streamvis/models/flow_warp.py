@@ -74,9 +74,7 @@ class SceneMotion(NamedTuple):
 
     ego: EgoMotion
     e: Array  # (h, w) share of its distance by which the static scene comes nearer
-    sure: (
-        Array  # (h, w) share to which it moves as the static scene does; the rest goes on as it is
-    )
+    sure: Array  # (h, w) share to which it moves as the static scene does; the rest goes on
     shift: Array  # (h, w, 2) px of flow, without that of the camera's rotation
     objects: ObjectMotion
 

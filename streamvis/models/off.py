@@ -72,9 +72,7 @@ class OffConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     classifier: Literal["paper", "motion"] = "paper"
     size: tuple[Side, Side] = (224, 224)  # height and width of a crop in px
     every_s: Annotated[float, Meta(gt=0, le=10)] = 0.1  # sampling interval
-    window: Annotated[int, Meta(ge=1, le=1000)] = (
-        24  # number of pairs that a stream's score averages
-    )
+    window: Annotated[int, Meta(ge=1, le=1000)] = 24  # pairs that a stream's score averages
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,9 +33,7 @@ class InFlightFrame(msgspec.Struct, eq=False):
     out: int = 0  # groups that process it now
     begun: bool = False  # a worker has received it
     given_up: bool = False  # no group gets it any more
-    lost: bool = (
-        False  # its pixels are gone: groups that read pixels wait until it is decoded again
-    )
+    lost: bool = False  # pixels are gone: groups that read them wait until it is decoded again
     deferred: list[int] = []  # those groups, whose parents have answered
     parts: dict[str, Any] = {}
     ran: dict[str, StageRun] = {}  # by stage, if a stage reads it

@@ -19,9 +19,7 @@ from streamvis.sources.picture import StreamStats, Waiting
 Opened = TypeVar("Opened")
 RATE_S = 10.0  # over which the rate of arrival is measured
 KEYS_S = 60.0  # and that of key frames
-JOIN_US = (
-    1_500_000  # after the first packet, what the demuxer and the camera have kept comes at once
-)
+JOIN_US = 1_500_000  # after the first packet: what demuxer and camera have kept comes at once
 OFFSETS = 101  # packets over which the offset of the camera's clock is smoothed
 OFF_US = 5_000_000  # a capture time this far from that offset comes from a faulty stamp
 WRONG_US = 30_000_000  # the clock of a camera that is further off is not used

@@ -19,9 +19,7 @@ class WalkingPoses(NamedTuple):
     """N poses with the samples that lead to them."""
 
     points: Array  # (N, T, 17, 2) pixels
-    world: (
-        Array  # (N, 17, 3) metres about the hips: right, down, away from a camera that looks there
-    )
+    world: Array  # (N, 17, 3) metres about the hips: right, down, away from a camera before them
 
 
 def walking_poses(seed: int, frames: int, rate_hz: float) -> WalkingPoses:

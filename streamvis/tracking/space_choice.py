@@ -21,9 +21,7 @@ from streamvis.tracking.state_space import BODY_M, GroundSpace, ImageSpace, Stat
 
 Space = Literal["image", "ground"]
 
-MOST_GATE_M2 = (
-    5.6  # a person's ground in free flow, level of service A of the Highway Capacity Manual
-)
+MOST_GATE_M2 = 5.6  # a person's ground in free flow, level A of the Highway Capacity Manual
 SMALLEST, LARGEST = 1 / 20, 1.0  # height of people who are looked for, shares of the frame's height
 FARTHEST = 1e6  # metres per pixel, on the horizon
 CELLS = 32  # of the grid of foot points, in each direction

@@ -34,11 +34,7 @@ ELEMENTS = {
     torch.bfloat16: openvino.Type.bf16,
 }
 
-
-EXAMPLE = (
-    64,
-    96,
-)  # px of the input that the dense part is traced with; it is compiled for any size
+EXAMPLE = (64, 96)  # px of the input that the dense part is traced with; compiled for any size
 SMALL = 512 * 320  # px of an input up to which one thread computes the dense part: others would
 # wait for the next picture, in busy loops, for as long as they help with this one
 

@@ -37,10 +37,8 @@ class Yolox(StageConfig, frozen=True, tag="yolox"):
     region: tuple[Polygon, ...] = ()  # keep only detections whose foot point lies in one of these
     # polygons; corners are shares of the frame's width and height, from the upper left corner;
     # empty: the whole frame
-    min_height: Annotated[float, Meta(ge=0)] = (
-        0.0  # px of the source frame; detections whose box is
-    )
-    # lower are discarded
+    min_height: Annotated[float, Meta(ge=0)] = 0.0  # px of the source frame; detections whose box
+    # is lower are discarded
     gate: Gate = "auto"  # true: look only at frames in which something has moved since the last
     # look, and at one each second; false: at every frame; auto: true for live sources
 

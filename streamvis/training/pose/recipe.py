@@ -48,9 +48,8 @@ class PoseRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # network: a name or a path; none: random
     start: str = "imagenet"
     size: tuple[Side, Side] | None = None  # height and width of crops, px; None: the architecture's
-    sigma: Annotated[float, Meta(ge=0.5, le=8)] | None = (
-        None  # of a point, in cells; None: the same
-    )
+    sigma: Annotated[float, Meta(ge=0.5, le=8)] | None = None  # of a point, in cells; None: the
+    # architecture's
     hold_out: tuple[str, ...] = ()  # names of sources that are not trained on
     measured: bool = False  # train on all pictures that are labelled by hand, not on a third
     # of the crops drawn, by the beginnings of sources' names; all others are drawn alike
