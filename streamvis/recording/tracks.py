@@ -30,7 +30,9 @@ class Track:
             raise ValueError("its codec is not known")
         self.is_video = stream.type == "video"
         self.codec: str = context.codec.canonical_name
-        self.time_base = stream.time_base or Fraction(1, 90_000)
+        base = stream.time_base or Fraction(1, 90_000)
+        # that of PyAV from 19 on rounds to 32 bits where two of them are divided
+        self.time_base = Fraction(base.numerator, base.denominator)
         self.extradata: bytes = context.extradata or b""
         self.size = (context.width, context.height) if self.is_video else (0, 0)
         if self.codec in NEEDS_EXTRADATA and not self.extradata:

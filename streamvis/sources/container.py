@@ -3,10 +3,9 @@
 import errno
 import re
 import time
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import av
 import msgspec
@@ -77,7 +76,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> Facts:
     """The facts about an open stream whose first picture is `frame`."""
     aspect = stream.sample_aspect_ratio
-    pts = None if frame.pts is None or stream.time_base is None else frame.pts * stream.time_base
+    pts = frame.pts * stream.time_base if frame.pts is not None and stream.time_base else None
     others = [s for s in container.streams if s.index != stream.index]
     return Facts(
         container=container.format.name,
@@ -127,8 +126,9 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
 
 def _open(file: Any, **how: Any) -> InputContainer:
     """Open with metadata that need not be UTF-8: PyAV before 19 needs an option for it."""
+    before_19: dict[str, Any] = {"metadata_errors": "replace"}
     try:
-        return av.open(file, "r", metadata_errors="replace", **how)
+        return av.open(file, "r", **before_19, **how)
     except TypeError:
         return av.open(file, "r", **how)
 
@@ -227,7 +227,7 @@ def rate_of(stream: VideoStream) -> float:
     return next((rate for rate in rates if 0 < rate <= MOST_FPS), rates[0])
 
 
-def _rates(stream: VideoStream) -> tuple[Fraction | None, ...]:
+def _rates(stream: VideoStream) -> tuple[SupportsFloat | None, ...]:
     return stream.average_rate, stream.guessed_rate, stream.base_rate
 
 

@@ -12,6 +12,7 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Generator
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -253,13 +254,14 @@ class IndexReader:
         self._container = open_container(spec)
         try:
             stream = video_stream(self._container, spec.label)
-            if first.pts is None or stream.time_base is None or first.interlaced_frame:
+            base = stream.time_base
+            if first.pts is None or not base or first.interlaced_frame:
                 raise DisorderError
             if self._container.format.name in NO_PRESENTATION:
                 raise DisorderError
             if spec.fps and stream.codec_context.name not in ONE_TO_ONE:
                 raise DisorderError
-            self.index = VideoIndex(stream.time_base, first.pts, spec.fps)
+            self.index = VideoIndex(Fraction(base.numerator, base.denominator), first.pts, spec.fps)
             self._packets = (one for one in self._container.demux(stream) if one.size)
         except BaseException:
             self._container.close()

@@ -451,6 +451,6 @@ class Sent:
 
 
 def _us(stamp: int | None, stream: VideoStream) -> int | None:
-    if stamp is None or stream.time_base is None:
+    if stamp is None or not stream.time_base:  # without one it is 0 in PyAV from 19 on
         return None
     return round(stamp * stream.time_base * 1_000_000)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import threading
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -26,6 +27,7 @@ from packet_streams import (
 from packet_streams import recordings as recorded
 
 from streamvis.recording.parameter_sets import SETS, head_units
+from streamvis.recording.tracks import Track
 
 
 def assert_same_pictures(paths, source, first=0):
@@ -370,3 +372,9 @@ def test_ffprobe_finds_nothing_wrong(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stderr == ""
         assert f"nb_read_packets={len(packets_of(path))}" in done.stdout
+
+
+def test_ticks_are_divided_exactly_with_every_pyav(tmp_path):
+    with av.open(str(encoded(tmp_path / "a.mp4", pictures=2))) as container:
+        track = Track(container.streams.video[0])
+    assert type(track.time_base) is Fraction

@@ -1,7 +1,9 @@
 import os
 import subprocess
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from structlog.testing import capture_logs
 from streamvis.errors import SourceError
 from streamvis.messages import Array
 from streamvis.sources import Picture, SourceSpec, open_source, resolve
-from streamvis.sources.video import VideoSource
+from streamvis.sources.video import VideoSource, _us
 
 
 def opened(path: Path, **changes) -> VideoSource:
@@ -285,3 +287,8 @@ def test_a_damaged_file_is_shown_or_refused(encode, name):
             continue
         assert all(a.media_us < b.media_us and a.n < b.n for a, b in pairwise(pictures))
         assert source.ended is not None
+
+
+@pytest.mark.parametrize("base", [None, Fraction(0)])  # of PyAV before 19, and since
+def test_without_a_time_base_no_stamp_is_known(base):
+    assert _us(5, SimpleNamespace(time_base=base)) is None

@@ -351,7 +351,7 @@ def _class_weights(labels: Array, actions: int) -> Tensor:
     """Return weights of actions that give each action the same total weight."""
     counts = np.bincount(labels, minlength=actions)
     weights = np.where(
-        counts > 0, len(labels) / np.maximum(counts, 1) / max((counts > 0).sum(), 1), 0
+        counts > 0, len(labels) / np.maximum(counts, 1) / max(int((counts > 0).sum()), 1), 0
     )
     return torch.from_numpy(weights).float()
 

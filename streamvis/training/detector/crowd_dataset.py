@@ -298,7 +298,7 @@ def _behind(person: Instance, front: Instance) -> Instance:
     over = ((v >= 0) & (v < GRID))[:, None] & ((u >= 0) & (u < GRID))[None]
     hidden = over & (front.mask[np.ix_(v.clip(0, GRID - 1), u.clip(0, GRID - 1))] > 0)
     if person.mask is None:
-        return person._replace(ignore=person.ignore or hidden.mean() > 0.6)
+        return person._replace(ignore=person.ignore or bool(hidden.mean() > 0.6))
     left = np.where(hidden, 0, person.mask)
     gone = left.sum() < 0.2 * max(person.mask.sum(), 1)
     return Instance(person.box, person.ignore or gone, left)

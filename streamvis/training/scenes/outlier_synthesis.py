@@ -171,7 +171,7 @@ def _place(
 ) -> _PlacedObject:
     """Scale an object to its share of an image and place it at random."""
     height, width = size
-    scale = np.sqrt(share * height * width / max((alpha >= 0.5).sum(), 1))
+    scale = np.sqrt(share * height * width / max(int((alpha >= 0.5).sum()), 1))
     scale = min(scale, height / alpha.shape[0], width / alpha.shape[1])
     h, w = (max(2, round(side * scale)) for side in alpha.shape)
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
