@@ -107,7 +107,7 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
             )
         if spec.kind == "url":
             options = RTSP_OPTIONS | spec.options if _is_rtsp(spec) else spec.options
-            options = options | _silence(spec)
+            options = _trust(spec) | options | _silence(spec)
             return _open(spec.uri, options=options, timeout=_patience(spec), hwaccel=device)
         if part is not None:
             return _open(part, options=spec.options, hwaccel=device)
@@ -241,6 +241,15 @@ def _patience(spec: SourceSpec) -> tuple[float, float]:
     When a camera sends parameter sets in band only, FFmpeg has opened it at the next key frame.
     """
     return spec.open_s + (KEY_FRAME_S if _silence(spec) else 0), spec.read_s
+
+
+def _trust(spec: SourceSpec) -> dict[str, str]:
+    """The option by which a certificate is taken as it is, which most cameras have made themselves.
+
+    Newer versions of FFmpeg check it unless this is said, older ones do not.
+    """
+    encrypted = spec.uri.lower().startswith(("https:", "rtsps:"))
+    return {"tls_verify": "0"} if encrypted else {}
 
 
 def _silence(spec: SourceSpec) -> dict[str, str]:
