@@ -104,7 +104,7 @@ def ending_of(source: Source) -> tuple[Ending, str]:
 def whole(source: Source) -> Iterator[Picture]:
     """Yield all pictures of a source; SourceError where they stop before its end.
 
-    For whoever would take a part for all of it: scores, training data.
+    For scores and training data, for which a part must not be taken for the whole.
     """
     count = 0
     for count, picture in enumerate(source, 1):  # noqa: B007 - read after the loop

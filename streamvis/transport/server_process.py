@@ -4,9 +4,10 @@
     server.start()
     server.close()
 
-Whoever starts it holds the listening socket, so that an address in use is an error at once, and the
-address stays the same over restarts: clients that connect meanwhile wait. The server is to call
-`exit_with_parent`, so that it dies with the thread that has started it, however that ends.
+The process that starts it holds the listening socket, so that an address in use is an error at
+once, and the address stays the same over restarts: clients that connect meanwhile wait. The server
+is to call `exit_with_parent`, so that it dies with the thread that has started it, however that
+ends.
 """
 
 import signal

@@ -38,7 +38,7 @@ class Outline(NamedTuple):
     closed: bool
 
 
-class Panel(NamedTuple):
+class SmallMap(NamedTuple):
     """A smaller map with a caption."""
 
     caption: str
@@ -52,7 +52,7 @@ class Page(NamedTuple):
     seconds: Array  # (rows, columns), of all hours
     aspect: float  # width / height of the picture
     outlines: Sequence[Outline] = ()
-    panels: Sequence[Panel] = ()
+    panels: Sequence[SmallMap] = ()
     by: str = "by hour"  # what the panels are
 
 
@@ -108,7 +108,7 @@ def _scale(body: Array, x: int, height: int, most: float) -> None:
         TEXT.write(body, _duration(level**2 * most), x + BAR + GAP // 2, y, DARK)
 
 
-def _row(panels: Sequence[Panel], most: float, aspect: float) -> Array:
+def _row(panels: Sequence[SmallMap], most: float, aspect: float) -> Array:
     width = (WIDE - 2 * MARGIN - (PANELS - 1) * GAP) // PANELS
     height = max(round(width / aspect), 1)
     band = blank(CAPTION + height + GAP, WIDE)

@@ -14,8 +14,8 @@ MOST_OPEN = 4  # files
 IDLE_S = 30.0  # after which a file is closed
 
 
-class Place(NamedTuple):
-    """A recording."""
+class RecordingFile(NamedTuple):
+    """A recording, and how it is opened."""
 
     name: bytes  # what tells it from others
     open: Callable[[], PictureLookup]
@@ -51,7 +51,7 @@ class OpenRecordings:
         self._lock = threading.Lock()  # of what follows
         self._open: OrderedDict[bytes, _Recording] = OrderedDict()
 
-    def at(self, place: Place, media_us: int, patience_s: float) -> FoundPicture:
+    def at(self, place: RecordingFile, media_us: int, patience_s: float) -> FoundPicture:
         """Return the picture of a media time, or the newest before it.
 
         LookupTimeoutError when it takes too long, SourceError when it cannot be read.
@@ -87,7 +87,7 @@ class OpenRecordings:
             one.close()
 
     @contextmanager
-    def _used(self, place: Place) -> Iterator[_Recording]:
+    def _used(self, place: RecordingFile) -> Iterator[_Recording]:
         """The open recording of a source; the one that was used least recently is closed for it."""
         name = place.name
         one = self._borrowed(place)
@@ -106,7 +106,7 @@ class OpenRecordings:
             if unused:
                 one.close()
 
-    def _borrowed(self, place: Place) -> _Recording:
+    def _borrowed(self, place: RecordingFile) -> _Recording:
         name, content = place.name, place.content
         surplus: list[_Recording] = []
         with self._lock:

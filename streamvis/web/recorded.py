@@ -22,7 +22,7 @@ from streamvis.sources.identity import Content, content_of, size_of
 from streamvis.sources.lookup import FoundPicture, LookupTimeoutError, open_lookup
 from streamvis.sources.privacy import masked
 from streamvis.sources.segment_lookup import SegmentLookup
-from streamvis.web.open_recordings import OpenRecordings, Place
+from streamvis.web.open_recordings import OpenRecordings, RecordingFile
 from streamvis.web.operations import Answered
 from streamvis.web.problems import RefusedError, shown
 from streamvis.web.run_folder import RunFolder
@@ -49,7 +49,7 @@ class RecordedPictures:
             entry, place = self._segment(entries, media_us, stream_epoch)
         else:
             name = msgspec.json.encode(entry)
-            place = Place(name, partial(open_lookup, entry.spec()), self._unchanged(entry))
+            place = RecordingFile(name, partial(open_lookup, entry.spec()), self._unchanged(entry))
         found = self._found(place, media_us)
         pixels = masked(found.pixels, entry.privacy_masks)
         height, width = pixels.shape[:2]
@@ -87,7 +87,7 @@ class RecordedPictures:
 
     def _segment(
         self, entries: list[OpenedSource], media_us: int, stream_epoch: int | None
-    ) -> tuple[OpenedSource, Place]:
+    ) -> tuple[OpenedSource, RecordingFile]:
         """Return the segment of a live source, and what the source was when it was recorded."""
         source = entries[-1].source
         try:
@@ -110,7 +110,7 @@ class RecordedPictures:
             raise self._unknown(source, set())
         content = Content(status.st_size, status.st_mtime_ns, "")
         name = os.fsencode(segment.path)
-        return then[-1], Place(name, partial(SegmentLookup, segment.path), content)
+        return then[-1], RecordingFile(name, partial(SegmentLookup, segment.path), content)
 
     def _unknown(self, source: str, known: set[str]) -> RefusedError:
         path = self._folder.out / OPENED
@@ -129,7 +129,7 @@ class RecordedPictures:
             404, "path", f"no source {shown(source)} in the run", expected=f"one of {expected}"
         )
 
-    def _found(self, place: Place, media_us: int) -> FoundPicture:
+    def _found(self, place: RecordingFile, media_us: int) -> FoundPicture:
         try:
             return self._open.at(place, media_us, GIVE_UP_S)
         except LookupTimeoutError:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamvis.viz.heat_map import MARGIN, WIDE, ZONE, Outline, Page, Panel, heat_map
+from streamvis.viz.heat_map import MARGIN, WIDE, ZONE, Outline, Page, SmallMap, heat_map
 
 LIGHT = np.array([0.299, 0.587, 0.114])
 
@@ -38,7 +38,7 @@ def test_zones_and_lines_are_drawn_over_the_map():
 
 @pytest.mark.parametrize("panels", [0, 1, 6, 7, 24])
 def test_the_page_has_room_for_each_hour(panels):
-    pages = [Panel(f"{hour}:00", standing(5, 5)) for hour in range(panels)]
+    pages = [SmallMap(f"{hour}:00", standing(5, 5)) for hour in range(panels)]
     image = heat_map(Page("cam1", standing(5, 5), 4 / 3, panels=pages))
     assert image.shape[1:] == (WIDE, 3)
     assert image.dtype == np.uint8

@@ -23,7 +23,7 @@ from streamvis.runners.zone_report.tables import (
     dwell_rows,
     number_rows,
 )
-from streamvis.viz.heat_map import Outline, Page, Panel, heat_map
+from streamvis.viz.heat_map import Outline, Page, SmallMap, heat_map
 from streamvis.zone_layout import ZoneLayout
 
 HEAT = ("source", "clock", "hour", "column", "row", "x", "y", "seconds")
@@ -71,7 +71,7 @@ def heat_page(report: ZoneReport, source: str) -> Page:
     grid, total = heat.grids[source], heat.total(source)
     of_day = heat.hours(source) > DAY
     panels = [
-        Panel(f"{hour.number}:00" if of_day else hour.name, seconds)
+        SmallMap(f"{hour.number}:00" if of_day else hour.name, seconds)
         for hour, seconds in islice(heat.by_hour(source, of_day=of_day), 2 * DAY)
     ]
     layout = report.sources[source].layout or ZoneLayout()
