@@ -90,6 +90,7 @@ class VideoSource:
         self._waiting = waiting
         self._sent = Sent()
         self._convert = Converter()
+        self._began = time.monotonic()
         self._part = first_part(Path(spec.uri)) if spec.kind == "file" else None
         with ExitStack() as undo:
             undo.callback(self._close_part)
@@ -437,7 +438,8 @@ class VideoSource:
                 "set a shorter key frame interval (GOP) in the camera"
             )
         others = f", only {', '.join(sorted(sent.others))}" if sent.others else ""
-        return f"sent no video within {self._spec.read_s:g} s{others}"
+        waited_s = time.monotonic() - self._began  # opening, which waits for parameter sets, too
+        return f"sent no video within {waited_s:.0f} s{others}"
 
 
 class Sent:
