@@ -56,6 +56,18 @@ def test_what_grows_is_told(growth, message):
     assert page.verdict(result(**growth)) == (message is not None)
 
 
+@pytest.mark.parametrize(("share", "fails"), [(0.0, False), (0.1, True)])
+def test_one_low_count_at_the_beginning_is_no_growth_and_hides_none(share, fails):
+    found = samples(descriptors_per_reconnect=share, count=50)  # as many as the short soak has
+    for number, one in enumerate(found):
+        count = 38 + round(2 * number * share) - (6 if number == 20 else 0)  # after the warm-up
+        found[number] = Sample(one.at_s, one.started, {"hub": Usage(40.0, 40.0, count, 3)})
+    run = soak.Soak(found, found[-1].at_s, soak.connections(found), "toy")
+    count = run.trends()["hub"].descriptors
+    assert count.per_reconnect >= page.LEAK  # of the least numbers, in both
+    assert any("descriptors grow" in one for one in page.faults(run)) == fails
+
+
 def test_the_page_has_a_line_for_each_process_and_its_chart(tmp_path):
     pytest.importorskip("matplotlib", reason="the chart needs matplotlib: pip install matplotlib")
     page.write(result(), tmp_path / "soak.md")
