@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from bridged import ONLINE, begin, growing, track, wait_until
+from bridged import ONLINE, begin, growing, track
 from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_broker import mosquitto, needs_mosquitto, subscribed
@@ -427,7 +427,7 @@ def test_a_broker_retains_what_the_log_says(tmp_path, log):
         finally:
             sink.close()
         with subscribed(broker) as sub:
-            wait_until(lambda: len(sub.received) > len(expected.retained))
+            sub.catch_up()
     found = {topic: payload for topic, payload, retain in sub.received if retain}
     assert found.pop("sv/status") == b"offline"
     assert found == expected.retained

@@ -249,7 +249,7 @@ def tracks(ids):
 
 
 class ToyWalk(ToyTrack):
-    """Walkers who come, go and are where every packet and notice before says."""
+    """Three walkers at any time, who are where every packet and notice before says."""
 
     def __call__(self, packets):
         for seen in super().__call__(packets):
@@ -263,7 +263,7 @@ def walkers(ids, ended, where):
     n = len(ids)
     return Tracks(
         ids=ids.astype(np.int64),
-        boxes=np.array([[where % 97 + i, i, where % 97 + i + 5, 9] for i in ids], np.float32),
+        boxes=np.array([[where % 97 + i, i % 8, where % 97 + i + 5, 9] for i in ids], np.float32),
         scores=np.full(n, 0.9, np.float32),
         existence=np.full(n, 0.97, np.float32),
         velocity=np.zeros((n, 2), np.float32),
