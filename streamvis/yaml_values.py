@@ -1,4 +1,4 @@
-"""The value of a YAML text, or in one line what is wrong with it."""
+"""The value of a YAML text, or in one line what is wrong with it; and the text of a value."""
 
 import re
 from typing import Any
@@ -33,15 +33,25 @@ class WordLoader(UniqueLoader):
     """YAML in which `on`, `off`, `yes` and `no` are words, as in version 1.2."""
 
 
+class NumberDumper(yaml.SafeDumper):
+    """YAML in which words that these loaders read as numbers are quoted."""
+
+
+for _kind in (UniqueLoader, NumberDumper):
+    _kind.add_implicit_resolver(  # 2e-6: version 1.1 wants a dot, and a sign of the exponent
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"),
+        list("-+.0123456789"),
+    )
 YAML_TOKEN = re.compile(
     r"<(stream|document|block)( mapping| sequence)? (start|end)>|<(alias|anchor|tag|scalar)>"
 )
 _BOOL = "tag:yaml.org,2002:bool"
 WordLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    for first, resolvers in UniqueLoader.yaml_implicit_resolvers.items()
 }
-WordLoader.add_implicit_resolver(_BOOL, re.compile("true|false"), list("tf"))
+WordLoader.add_implicit_resolver(_BOOL, re.compile(r"(true|false)\Z"), list("tf"))
 
 
 def value_of(text: str, *, secret: bool = False) -> Any:
@@ -50,6 +60,14 @@ def value_of(text: str, *, secret: bool = False) -> Any:
         return _loaded(text, WordLoader if secret else UniqueLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as failure:  # dates are checked
         raise ValueError(_place(failure, secret=secret)) from None
+
+
+def lines_of(value: Any, width: int) -> list[str]:
+    """Return the lines of the YAML text of a value, in braces, broken near `width` characters."""
+    text = yaml.dump(
+        value, Dumper=NumberDumper, default_flow_style=True, sort_keys=False, width=width
+    )
+    return text.rstrip("\n").split("\n")
 
 
 def _loaded(text: str, kind: type[UniqueLoader]) -> Any:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
@@ -154,6 +155,34 @@ def test_what_is_wrong_is_said_also_where_words_are_secret(text, problem, secret
 def test_aliases_that_stand_for_little_are_read():
     assert yaml_value("a: &a [1, 2]\nb: [*a, *a]") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
     assert yaml_value("") is None
+
+
+@pytest.mark.parametrize("secret", [False, True])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2e-6", 2e-6),
+        ("-1.5E3", -1500.0),
+        (".5e+1", 5.0),
+        ("[1e18]", [1e18]),
+        ("1e5.mp4", "1e5.mp4"),
+        ("true", True),
+        ("trueblue.mp4", "trueblue.mp4"),
+        ("false alarms", "false alarms"),
+    ],
+)
+def test_numbers_and_booleans_are_those_of_yaml_1_2_and_words_only_begin_like_them(
+    text, value, secret
+):
+    found = yaml_value(text, secret=secret)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@given(st.text(alphabet="tfruealsonye01.-+ e:_x=~<,", max_size=12), st.booleans())
+def test_whatever_is_no_yaml_is_a_value_error(text, secret):
+    with suppress(ValueError):
+        yaml_value(text, secret=secret)
 
 
 def test_a_number_out_of_range_is_named():

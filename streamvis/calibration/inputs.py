@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import yaml
 
 from streamvis.calibration.ground_plane import Pinhole, rectangle
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array
-from streamvis.parsing import convert, read_text
+from streamvis.parsing import convert, read_text, yaml_value
 
 Row = tuple[float, float, float, float]
 Triple = tuple[float, float, float]
@@ -143,12 +142,14 @@ def _numbers(text: str, count: int, where: str) -> tuple[float, ...]:
 
 
 def _csv_rows(path: Path, text: str) -> list[list[float]]:
-    rows = []
+    rows: list[list[float]] = []
+    header = False
     for number, words in enumerate(csv.reader(text.splitlines()), start=1):
         if not any(word.strip() for word in words) or words[0].lstrip().startswith("#"):
             continue
         values = [_float(word) for word in words]
-        if number == 1 and values == [None] * len(words):  # its header
+        if not (rows or header) and values == [None] * len(words):
+            header = True
             continue
         if len(values) != 4 or None in values:
             raise DataError(f"{path}, line {number}: '{','.join(words)}'; {EXPECTED}")
@@ -165,7 +166,7 @@ def _float(word: str) -> float | None:
 
 def _tree(path: Path, text: str) -> Any:
     try:
-        return msgspec.json.decode(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (msgspec.DecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+        return msgspec.json.decode(text) if path.suffix == ".json" else yaml_value(text)
+    except (RecursionError, ValueError) as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise DataError(f"{path} is not {kind}: {' '.join(str(error).split())}") from None

@@ -149,7 +149,7 @@ def _origin(spec: SourceSpec) -> str:
 
 def zones_text(layout: ZoneLayout) -> str:
     """Return the text of a zones file, YAML, without settings that have their default."""
-    import yaml  # here: workers and decode processes write no YAML
+    from streamvis.yaml_values import lines_of  # here: workers and decode processes write no YAML
 
     document = {
         name: [_plain(shape) for shape in shapes]
@@ -160,8 +160,7 @@ def zones_text(layout: ZoneLayout) -> str:
     for name, shapes in (document or {"zones": [], "lines": []}).items():
         lines.append(f"{name}:" if shapes else f"{name}: []")
         for shape in shapes:
-            text = yaml.safe_dump(shape, default_flow_style=True, sort_keys=False, width=LINE_WIDTH)
-            first, *others = text.rstrip("\n").split("\n")
+            first, *others = lines_of(shape, LINE_WIDTH)
             lines += [f"  - {first}", *(f"    {other.strip()}" for other in others)]
     return "\n".join(lines) + "\n"
 

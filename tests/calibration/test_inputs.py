@@ -30,6 +30,7 @@ CAMERA = {
     [
         ("p.csv", CSV),
         ("p.csv", "\ufeffu,v,x,y\n# clicked on monday\n\n" + CSV.replace("\n", "\r\n")),
+        ("p.csv", "# clicked on monday\nu,v,x,y\n" + CSV),
         ("p.json", json.dumps(ROWS)),
         ("p.json", json.dumps({"image_size_px": [640, 480], "points": ROWS})),
         ("p.yaml", "points:\n" + "".join(f"  - {row}\n" for row in ROWS)),
@@ -47,6 +48,8 @@ def test_points_are_read_from_every_kind_of_file(name, text, tmp_path):
         ("p.csv", CSV + "1,2,3\n", r"p\.csv, line 5: '1,2,3'; expected rows of u, v"),
         ("p.csv", CSV + "1,2,3,four\n", r"p\.csv, line 5: '1,2,3,four'"),
         ("p.csv", "1O,2,3,4\n" + CSV, r"p\.csv, line 1: '1O,2,3,4'"),
+        ("p.csv", "u,v,x,y\na,b,c,d\n" + CSV, r"p\.csv, line 2: 'a,b,c,d'"),
+        ("p.yaml", "points: []\npoints: []", r"p\.yaml is not YAML: key 'points' is there twice"),
         ("p.csv", b"\xff\x00", r"p\.csv is not UTF-8 text"),
         ("p.json", "{", r"p\.json is not JSON"),
         ("p.json", "[" * 5000, r"p\.json is not JSON"),

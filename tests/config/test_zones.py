@@ -117,6 +117,11 @@ def test_zones_of_the_command_line_name_sources_of_the_run(tmp_path, given, word
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_names_that_look_like_numbers_are_read_as_they_were_written(tmp_path):
+    named = ZoneLayout(zones=tuple(Zone(name=one, polygon=TRIANGLE) for one in ("1e5", "12", "on")))
+    assert read_zones(written(tmp_path, zones_text(named))) == named
+
+
 def test_the_file_of_a_source_counts_before_the_file_of_all(tmp_path):
     own, all_ = tmp_path / "own.yaml", tmp_path / "all.yaml"
     own.write_text(zones_text(LAYOUT))
