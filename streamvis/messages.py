@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from streamvis.errors import DataError
+from streamvis.parsing import shown
 from streamvis.zone_layout import ZoneLayout
 
 Array = NDArray[Any]
@@ -84,17 +85,15 @@ class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
 
         Labels are 1, person, unless given. Raises DataError for what no detector returns.
         """
-        try:
-            rows = np.asarray(boxes, np.float32)
-            rows = rows if rows.size else rows.reshape(0, 4)
-            made = cls(
-                boxes=rows,
-                scores=np.asarray(scores, np.float32),
-                labels=np.asarray([1] * len(rows) if labels is None else labels, np.int32),
-                masks=np.zeros((0, 0, 0), np.uint8) if masks is None else np.asarray(masks),
-            )
-        except (TypeError, ValueError) as error:
-            raise DataError(f"Detections.of: not arrays of numbers: {error}") from None
+        rows = _numbers("boxes", boxes, np.float32)
+        rows = rows if rows.size else rows.reshape(0, 4)
+        count = len(rows) if rows.ndim else 0
+        made = cls(
+            boxes=rows,
+            scores=_numbers("scores", scores, np.float32),
+            labels=_numbers("labels", [1] * count if labels is None else labels, np.int32),
+            masks=np.zeros((0, 0, 0), np.uint8) if masks is None else np.asarray(masks),
+        )
         made.check()
         return made
 
@@ -513,6 +512,16 @@ def _named(ids: Array) -> str:
 def _span(numbers: Array) -> str:
     low, high = f"{numbers.min():.2f}", f"{numbers.max():.2f}"
     return low if low == high else f"{low} to {high}"
+
+
+def _numbers(name: str, values: ArrayLike, dtype: DTypeLike) -> Array:
+    """Return the array of an argument of `Detections.of`; DataError for what is none."""
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"Detections.of: {name} is {shown(values)}; expected an array of numbers: {error}"
+        ) from None
 
 
 def _check_array(name: str, array: Any, kind: str, shape: Sequence[int | None]) -> None:

@@ -17,6 +17,7 @@ from streamvis.errors import StreamvisError
 T = TypeVar("T")
 
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # that of UTF-32 begins with the first
+LONGEST_SHOWN = 80  # characters of a value in an error
 _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -90,6 +91,15 @@ def alternatives(name: object, known: Iterable[object]) -> str:
 def quoted(names: Iterable[str]) -> str:
     """List names for an error text: 'detect', 'track'."""
     return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def shown(value: object) -> str:
+    """Return a value for an error text: in one line, and shortened."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _help(message: str, raw: Any, kind: type) -> str:

@@ -90,9 +90,12 @@ NAN = float("nan")
         ((BOXES, [0.9, 90, 0.3]), "scores reach from 0.3 to 90; expected 0 to 1"),
         ((BOXES, [0.9, -1, 0.3]), "scores reach from -1"),
         (([[100, 20, 30, 90]], [0.9]), r"row 0 is \[100.0, 20.0, 30.0, 90.0\]; .*width, height"),
-        ((["a"], [0.9]), "not arrays of numbers"),
+        ((["a"], [0.9]), r"boxes is \['a'\]; expected an array of numbers: could not convert"),
+        ((BOXES, 10**400), r"scores is 10+…; expected an array of numbers: int too large"),
+        ((BOXES, SCORES, np.inf), "labels is inf; expected an array of numbers"),
+        ((5, [0.9]), r"boxes: found shape \(\), expected \(any, 4\)"),
         ((None, None), r"Detections"),
-        (([[1, 2, 3, 4], [1]], [0.9]), "not arrays of numbers"),
+        (([[1, 2, 3, 4], [1]], [0.9]), r"boxes is \[\[1, 2, 3, 4\], \[1\]\]; expected"),
     ],
 )
 def test_unsound_detections_are_refused_with_one_error(given, problem):

@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Unpack
 
-from streamvis.api.checks import FrameClock, check_picture, check_tracks, configured
+from streamvis.api.checks import (
+    FrameClock,
+    check_device,
+    check_picture,
+    check_tracks,
+    check_weights,
+    configured,
+)
 from streamvis.api.settings import ActionSettings
 from streamvis.errors import UsageError
 from streamvis.messages import Actions, Array, Frame, Packet, Part, SourceInfo, Tracks
@@ -30,11 +37,11 @@ class ActionRecogniser:
         device: str = "cpu",
         **settings: Unpack[ActionSettings],
     ) -> None:
-        given = {"weights": str(weights), **settings}
+        given = {"weights": check_weights(weights, WHERE), **settings}
         self.config = configured(OffActions, WHERE, given)
         self._clock = FrameClock(fps, WHERE)
         self._pixels: dict[int, Array] = {}  # by number of the frame, while it is processed
-        site = Site(device=device, pixels=lambda frame: self._pixels[frame.n])
+        site = Site(device=check_device(device, WHERE), pixels=lambda frame: self._pixels[frame.n])
         self._stage = ActStage(self.config, site)
         self._frames = 0
 

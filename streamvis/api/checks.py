@@ -1,14 +1,16 @@
 """Checks of what callers pass: one error that names the argument, what it is, what is expected."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array, Detections, Embeddings, Motion, Poses, Tracks
-from streamvis.parsing import convert
+from streamvis.parsing import convert, shown
 from streamvis.stages.protocol import StageConfig, kind_name
 
 C = TypeVar("C", bound=StageConfig)
@@ -20,6 +22,36 @@ def configured(kind: type[C], where: str, settings: Mapping[str, Any]) -> C:
     """Return these settings of a kind of stage; UsageError for wrong names and values."""
     given = {name: plain(value) for name, value in settings.items()}
     return convert({"kind": kind_name(kind), **given}, kind, where, UsageError)
+
+
+def check_text(value: object, name: str, expected: str) -> str:
+    """Return an argument that is a text; UsageError for anything else, and for an empty one."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise UsageError(f"{name} is {shown(value)}; expected {expected}")
+    return value
+
+
+def check_path(value: object, name: str, expected: str) -> Path:
+    """Return the path that an argument is, as a text or `os.PathLike`; UsageError otherwise."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return Path(check_text(text, name, expected))
+
+
+def check_weights(value: object, where: str) -> str:
+    """Return the name or path of weights; UsageError for what is neither."""
+    return str(check_path(value, f"{where}: weights", "a shipped name, or a path"))
+
+
+def check_device(value: object, where: str) -> str:
+    """Return the name of a device; UsageError for what is none."""
+    return check_text(value, f"{where}: device", "a text: cpu, cuda:0, …")
+
+
+def check_plane(value: object, where: str) -> Path | None:
+    """Return the path of a ground plane, or None; UsageError for anything else."""
+    if value is None:
+        return None
+    return check_path(value, f"{where}: ground_plane", "the path of a file of streamvis calibrate")
 
 
 def plain(value: Any) -> Any:
@@ -109,18 +141,18 @@ def check_poses(poses: object, where: str) -> None:
 def check_size(size: Sequence[int], where: str) -> tuple[int, int]:
     """Return width and height; UsageError for anything else."""
     try:
-        width, height = (int(side) for side in size)
-    except (TypeError, ValueError):
+        width, height = (int(side) if side == int(side) else 0 for side in size)
+    except (TypeError, ValueError, OverflowError):
         width = height = 0
     if width < 1 or height < 1:
-        raise UsageError(f"{where}: size is {size!r}; expected (width, height) in pixels")
+        raise UsageError(f"{where}: size is {shown(size)}; expected (width, height), whole pixels")
     return width, height
 
 
 def is_finite(number: Any) -> bool:
     """Whether it is a number, of Python, NumPy or `fractions`, and finite."""
     try:
-        return math.isfinite(number)
+        return not isinstance(number, bool) and math.isfinite(number)
     except (TypeError, OverflowError):
         return False
 
@@ -130,7 +162,7 @@ class FrameClock:
 
     def __init__(self, fps: float | None, where: str) -> None:
         if fps is not None and not (is_finite(fps) and fps > 0):
-            raise UsageError(f"{where}: fps is {fps!r}; expected frames per second, above 0")
+            raise UsageError(f"{where}: fps is {shown(fps)}; expected frames per second, above 0")
         self.fps, self._where = fps, where
         self._last_us: int | None = None
         self._from_us, self._frames = 0, 0  # frames counted since a time was given
@@ -145,7 +177,7 @@ class FrameClock:
                 )
             return self._from_us + round(self._frames * 1e6 / self.fps)
         if not (is_finite(time_s) and abs(time_s) < LONGEST_S):
-            raise DataError(f"{self._where}: time_s is {time_s!r}; expected seconds")
+            raise DataError(f"{self._where}: time_s is {shown(time_s)}; expected seconds")
         media_us = round(time_s * 1e6)
         if self._last_us is not None and media_us <= self._last_us:
             raise DataError(

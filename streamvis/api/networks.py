@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
 
-from streamvis.api.checks import check_detections, configured, pictures_of
+from streamvis.api.checks import (
+    check_detections,
+    check_device,
+    check_weights,
+    configured,
+    pictures_of,
+)
 from streamvis.api.settings import DetectorSettings, EmbedderSettings, SegmenterSettings
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array, Detections, Embeddings, Segmentation
@@ -30,14 +36,16 @@ class Detector:
         device: str = "cpu",
         **settings: Unpack[DetectorSettings],
     ) -> None:
-        given = {"weights": str(weights), **settings}
+        given = {"weights": check_weights(weights, "Detector"), **settings}
         self.config = configured(MaskRcnn, "Detector", given)
         if self.config.gate is True:
             raise UsageError(
                 "Detector: gate is true, but a detector looks at every picture that it is given; "
                 "a pipeline has a gate: streamvis.stream(source, settings={'detect.gate': True})"
             )
-        self.detector = PersonDetector(self.config, device)  # that stages use
+        self.detector = PersonDetector(
+            self.config, check_device(device, "Detector")
+        )  # that stages use
 
     @overload
     def __call__(self, picture: Array) -> Detections: ...
@@ -69,9 +77,9 @@ class Embedder:
         device: str = "cpu",
         **settings: Unpack[EmbedderSettings],
     ) -> None:
-        given = {"weights": str(weights), **settings}
+        given = {"weights": check_weights(weights, "Embedder"), **settings}
         self.config = configured(Appearance, "Embedder", given)
-        self._embed = PersonEmbedder(self.config, device)
+        self._embed = PersonEmbedder(self.config, check_device(device, "Embedder"))
 
     @overload
     def __call__(self, picture: Array, found: Detections) -> Embeddings: ...
@@ -118,9 +126,9 @@ class Segmenter:
         device: str = "cpu",
         **settings: Unpack[SegmenterSettings],
     ) -> None:
-        given = {"weights": str(weights), **settings}
+        given = {"weights": check_weights(weights, "Segmenter"), **settings}
         self.config = configured(Segment, "Segmenter", given)
-        self._segment = SceneSegmenter(self.config, device)
+        self._segment = SceneSegmenter(self.config, check_device(device, "Segmenter"))
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from streamvis.api.checks import FrameClock, check_poses, check_size
+from streamvis.api.checks import (
+    FrameClock,
+    check_device,
+    check_plane,
+    check_poses,
+    check_size,
+    check_weights,
+)
 from streamvis.calibration.ground_plane import Pinhole, pinhole
 from streamvis.errors import UsageError
 from streamvis.geometry import read_ground_plane
@@ -50,8 +57,10 @@ class PoseLifter:
         device: str = "cpu",
     ) -> None:
         self._clock = FrameClock(fps, WHERE)
-        self._camera = None if ground_plane is None else _camera_of(Path(ground_plane), size)
-        self._network = load_lifter(str(weights), device)
+        plane = check_plane(ground_plane, WHERE)
+        self._camera = None if plane is None else _camera_of(plane, size)
+        self._weights = check_weights(weights, WHERE)
+        self._network = load_lifter(self._weights, check_device(device, WHERE))
         self._history = TrackHistory(self._network.architecture)
 
     def update(self, poses: Poses, *, time_s: float | None = None) -> LiftedPoses:
@@ -68,6 +77,10 @@ class PoseLifter:
         if self._camera is not None:
             placed = place(self._camera, points, poses.points, poses.scores)
         return LiftedPoses(poses.ids, points, placed)
+
+    def __repr__(self) -> str:
+        placed = "" if self._camera is None else ", placed"
+        return f"PoseLifter({self._weights!r}{placed})"
 
 
 def _camera_of(path: Path, size: tuple[int, int] | None) -> Pinhole:

@@ -9,9 +9,12 @@ from numpy.typing import ArrayLike
 from streamvis.api.checks import (
     FrameClock,
     check_detections,
+    check_device,
     check_motion,
     check_picture,
+    check_plane,
     check_tracks,
+    check_weights,
     configured,
 )
 from streamvis.api.settings import PoseSettings
@@ -54,12 +57,13 @@ class PoseEstimator:
         ground_plane: str | Path | None = None,
         **settings: Unpack[PoseSettings],
     ) -> None:
-        given = {"weights": str(weights), **settings}
+        given = {"weights": check_weights(weights, WHERE), **settings}
         self.config = configured(PoseEstimation, WHERE, given)
         self._clock = FrameClock(fps, WHERE)
-        self._plane = None if ground_plane is None else read_ground_plane(Path(ground_plane))
+        plane = check_plane(ground_plane, WHERE)
+        self._plane = None if plane is None else read_ground_plane(plane)
         self._pixels: dict[int, Array] = {}  # by number of the frame, while it is processed
-        site = Site(device=device, pixels=lambda frame: self._pixels[frame.n])
+        site = Site(device=check_device(device, WHERE), pixels=lambda frame: self._pixels[frame.n])
         self._stage = PoseStage(self.config, site)
         self._frames = 0
 
@@ -135,9 +139,11 @@ def _boxes(people: Detections | ArrayLike) -> Array:
         return people.boxes
     try:
         boxes = np.asarray(people, np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
+        boxes = np.array(0, np.float32)
+    if not boxes.ndim:
         raise DataError(
             f"{WHERE}: found a {type(people).__name__}, expected Tracks, Detections or boxes (N, 4)"
-        ) from None
+        )
     boxes = boxes if boxes.size else boxes.reshape(0, 4)
-    return Detections.of(boxes, np.ones(len(boxes) if boxes.ndim else 0)).boxes
+    return Detections.of(boxes, np.ones(len(boxes))).boxes

@@ -1,18 +1,20 @@
 """Whole pipelines: `stream` in this process, `run` in processes of their own."""
 
+import json
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from streamvis import config
-from streamvis.api.checks import is_finite, plain
+from streamvis.api.checks import check_device, check_path, is_finite, plain
 from streamvis.api.packet import StreamPacket
 from streamvis.config import Pipeline
 from streamvis.errors import UsageError
 from streamvis.messages import Receipt
+from streamvis.parsing import quoted, shown
 from streamvis.runtime import inline, launch
 from streamvis.runtime.metrics import Status, Summary
 from streamvis.runtime.output import OnUsed
@@ -44,13 +46,17 @@ def stream(
     publish and record, are left out. device: of the networks. Exceptions of stages
     pass through. Raises ConfigError, UsageError and SourceError at once where it can.
     """
-    _check_give_up(give_up_s)
-    loaded, specs = _pipeline(pipeline, settings), _sources(sources)
-    if out is None:
+    _check_common(on_used, give_up_s)
+    loaded, specs, folder = _pipeline(pipeline, settings), _sources(sources), _folder(out)
+    if folder is None:
         loaded = _without_sinks(loaded)
-    folder = None if out is None else Path(out)
     frames = inline.frames(
-        loaded, specs, device=device, out=folder, on_used=on_used, give_up_s=give_up_s
+        loaded,
+        specs,
+        device=check_device(device, "stream"),
+        out=folder,
+        on_used=on_used,
+        give_up_s=give_up_s,
     )
     return _packets(frames)
 
@@ -90,14 +96,19 @@ def run(
     SIGINT and SIGTERM end the run in good order when it is called from the main thread. Raises
     StreamvisError: see `streamvis.errors`.
     """
-    _check_give_up(give_up_s)
-    loaded, specs = _pipeline(pipeline, settings), _sources(sources)
+    _check_common(on_used, give_up_s)
+    if not isinstance(annotate, bool):
+        raise UsageError(f"annotate is {shown(annotate)}; expected True or False")
+    if not (on_status is None or callable(on_status)):
+        raise UsageError(
+            f"on_status is {shown(on_status)}; expected a function that takes a status, or None"
+        )
+    loaded, specs, folder = _pipeline(pipeline, settings), _sources(sources), _folder(out)
     if annotate:
         loaded = config.with_record(loaded, config.Record())
     live = any(spec.may_be_live for spec in specs)
     default = config.default_placement(loaded, sources=len(specs), live=live)
-    placement = default if on is None else config.load_placement(Path(on), loaded)
-    folder = None if out is None else Path(out)
+    placement = default if on is None else config.load_placement(_placement(on), loaded)
     return launch.run(
         *(loaded, placement, specs),
         out=folder,
@@ -107,9 +118,19 @@ def run(
     )
 
 
-def _check_give_up(give_up_s: Any) -> None:
+def _check_common(on_used: Any, give_up_s: Any) -> None:
+    if not (isinstance(on_used, str) and on_used in get_args(OnUsed)):
+        raise UsageError(f"on_used is {shown(on_used)}; expected one of {quoted(get_args(OnUsed))}")
     if give_up_s is not None and not (is_finite(give_up_s) and give_up_s >= 0):
-        raise UsageError(f"give_up_s is {give_up_s!r}; expected seconds, or None: never")
+        raise UsageError(f"give_up_s is {shown(give_up_s)}; expected seconds, or None: never")
+
+
+def _folder(out: object) -> Path | None:
+    return None if out is None else check_path(out, "out", "the path of a directory, or None")
+
+
+def _placement(on: object) -> Path:
+    return check_path(on, "on", "the name or path of a placement, or None")
 
 
 def _pipeline(pipeline: str | os.PathLike[str] | Pipeline, settings: Settings | None) -> Pipeline:
@@ -124,9 +145,10 @@ def _pipeline(pipeline: str | os.PathLike[str] | Pipeline, settings: Settings | 
         )
     for key in settings or {}:
         if not isinstance(key, str):
-            raise UsageError(f"settings: the key {key!r} is no text; expected stage.key")
+            raise UsageError(f"settings: the key {shown(key)} is no text; expected stage.key")
     texts = {key: _text_of(key, value) for key, value in (settings or {}).items()}
-    return config.load_pipeline(Path(pipeline), texts)
+    path = check_path(pipeline, "pipeline", "a name, such as 'people', a path or a Pipeline")
+    return config.load_pipeline(path, texts)
 
 
 def _text_of(key: str, value: Any) -> str:
@@ -137,12 +159,15 @@ def _text_of(key: str, value: Any) -> str:
             return os.fspath(inner)
         if (known := plain(inner)) is not inner:
             return known
-        raise UsageError(
-            f"settings: {key} has a {type(inner).__name__}; expected numbers, texts, lists, "
-            "mappings, True, False or None"
-        )
+        raise TypeError(f"it has a {type(inner).__name__}")
 
-    return msgspec.json.encode(value, enc_hook=plainer).decode()
+    try:
+        return json.dumps(msgspec.to_builtins(value, enc_hook=plainer), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"settings: {key} is {shown(value)}: {error}; expected finite numbers, texts, lists, "
+            "mappings, True, False or None"
+        ) from None
 
 
 def _sources(sources: Sources) -> list[SourceSpec]:

@@ -9,11 +9,13 @@ async for event in streamvis.subscribe("tcp://127.0.0.1:5560", source="cam1", fa
 from pathlib import Path
 from typing import overload
 
+from streamvis.api.checks import check_path, check_text
 from streamvis.errors import UsageError
 from streamvis.events.client import Subscription
 from streamvis.events.codec import Codec
 from streamvis.events.several import Subscriptions, starts_of
 from streamvis.logs import warn
+from streamvis.parsing import shown
 from streamvis.stages import event_codec
 from streamvis.transport.keys import client_keys
 
@@ -65,12 +67,23 @@ def subscribe(
     Of several addresses, those of hubs that share the sources, all events come in one loop; `since`
     is `now`, `snapshot`, or a `cursor` that such a subscription had.
     """
-    known, codec = client_keys(Path(keys)) if keys is not None else None, _codec(family)
-    if not isinstance(endpoint, str | list | tuple):
-        raise UsageError(
-            f"endpoint is a {type(endpoint).__name__}; expected an address, such as "
-            "tcp://127.0.0.1:5556, or a list of them"
-        )
+    addresses = [*endpoint] if isinstance(endpoint, list | tuple) else [endpoint]
+    expected = "an address, such as tcp://127.0.0.1:5560"
+    for address in addresses:
+        check_text(address, "endpoint", f"{expected}, or a list of them")
+    for name, text, wanted in (
+        ("source", source, "the id of a source, or None"),
+        ("family", family, "a family of events, such as track, or None"),
+        ("replay", replay, f"{expected}, or None"),
+    ):
+        if text is not None:
+            check_text(text, name, wanted)
+    if not isinstance(until_ended, bool):
+        raise UsageError(f"until_ended is {shown(until_ended)}; expected True or False")
+    known = None
+    if keys is not None:
+        known = client_keys(check_path(keys, "keys", "the path of a client's file, or None"))
+    codec = _codec(family)
     if not isinstance(endpoint, str):
         starts = starts_of(since, endpoint)
         if replay is not None:

@@ -10,6 +10,7 @@ from streamvis.api.checks import (
     check_looks,
     check_motion,
     check_picture,
+    check_plane,
     check_size,
     configured,
 )
@@ -47,7 +48,8 @@ class Tracker:
         self.config = configured(Jipda, WHERE, {**settings})
         self._clock = FrameClock(fps, WHERE)
         self._size = None if size is None else check_size(size, WHERE)
-        self._plane = None if ground_plane is None else read_ground_plane(Path(ground_plane))
+        plane = check_plane(ground_plane, WHERE)
+        self._plane = None if plane is None else read_ground_plane(plane)
         self._tracker: tracker.Tracker | None = None
         self._camera: PreviousFrame | None = None
 

@@ -240,13 +240,7 @@ class Subscription:
         for topic in wanted:  # heartbeats last: when one comes, all before it are in force
             subscriber.setsockopt(zmq.SUBSCRIBE, topic.encode())
         subscriber.setsockopt(zmq.SUBSCRIBE, WELCOME)
-        try:
-            subscriber.connect(self.endpoint)
-        except zmq.ZMQError as error:
-            raise UsageError(
-                f"{self.endpoint} is not the address of a feed ({zmq.strerror(error.errno or 0)}). "
-                "Expected tcp://HOST:PORT, such as tcp://127.0.0.1:5560, or ipc://PATH"
-            ) from None
+        _connect(subscriber, self.endpoint, "a feed")
 
 
 class _Asker:
@@ -297,8 +291,19 @@ class _Asker:
                 self._keys.use(self._socket)
             self._socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_REPLY)
             self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-            self._socket.connect(endpoint)
+            _connect(self._socket, endpoint, "a replay server")
         return self._socket
+
+
+def _connect(socket: "zmq.Socket[bytes] | zmq.asyncio.Socket", endpoint: str, server: str) -> None:
+    """Connect; UsageError for what is no address."""
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise UsageError(
+            f"{endpoint} is not the address of {server} ({zmq.strerror(error.errno or 0)}). "
+            "Expected tcp://HOST:PORT, such as tcp://127.0.0.1:5560, or ipc://PATH"
+        ) from None
 
 
 def _left_ms(wait_ms: int | None, since: float) -> int:

@@ -17,6 +17,8 @@ import msgspec
 from streamvis.errors import UsageError
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event
+from streamvis.events.subscriber import WORDS
+from streamvis.parsing import shown
 
 LOOK_S = 0.25  # between two looks at whether the loop has been left, while nothing comes
 QUEUE = 1000  # items that wait for the loop; then feeds wait in their own queues
@@ -88,14 +90,14 @@ def starts_of(since: object, addresses: Sequence[str]) -> dict[str, object]:
     """
     if not addresses or len(set(addresses)) < len(addresses):
         raise UsageError(f"addresses {list(addresses)}: expected one or more, each of them once")
-    if since in ("now", "snapshot"):
+    if isinstance(since, str) and since in WORDS:
         return dict.fromkeys(addresses, since)
     cursors: dict[str, msgspec.Raw] = {}
-    with suppress(msgspec.DecodeError):
+    with suppress(ValueError):  # of a text that is no JSON, or has half a surrogate pair
         cursors = msgspec.json.decode(str(since), type=dict[str, msgspec.Raw])
     if cursors.keys().isdisjoint(addresses):
         raise UsageError(
-            f"since {since!r:.60}: expected now, snapshot, or the cursor of a subscription to "
+            f"since {shown(since)}: expected now, snapshot, or the cursor of a subscription to "
             "several addresses, with one of these; an offset, or the cursor of a subscription to "
             "one address, is of a single log"
         )

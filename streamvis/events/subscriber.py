@@ -26,8 +26,8 @@ from streamvis.events.envelope import Event, Heartbeat, Lost, Snapshot, Time, ne
 from streamvis.events.feed import ON_DEMAND
 from streamvis.events.inbox import Inbox
 from streamvis.events.topics import SYSTEM
+from streamvis.parsing import shown
 
-LONGEST_SHOWN = 80  # characters of a value in an error
 EARLY = 10_000  # events that are kept until it is known whether there is a replay server
 PATIENCE = 50  # of a request that is repeated, before it is given up: where there was no reply in
 UNANSWERED = 10  # time, that takes so much of it; where the server asked to come again, one
@@ -47,13 +47,15 @@ class Cursor(msgspec.Struct, forbid_unknown_fields=True):
     sources: dict[str, Place] = {}
 
 
-Since = Literal["now", "snapshot"] | int | Cursor
+Word = Literal["now", "snapshot"]
+Since = Word | int | Cursor
+WORDS: dict[str, Word] = {"now": "now", "snapshot": "snapshot"}
 
 
 def read_since(since: object, source: str | None) -> Since:
     """Return where to begin: `now`, `snapshot`, an offset, or a cursor (JSON); or UsageError."""
-    if since in ("now", "snapshot"):
-        return since
+    if isinstance(since, str) and since in WORDS:
+        return WORDS[since]
     if isinstance(since, int) and not isinstance(since, bool) and since >= 0:
         if source is None:
             raise UsageError(
@@ -63,17 +65,14 @@ def read_since(since: object, source: str | None) -> Since:
     try:
         if isinstance(since, str | bytes):
             return msgspec.json.decode(since, type=Cursor)
-        return msgspec.convert(since, Cursor)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        if isinstance(since, dict):
+            return msgspec.convert(since, Cursor)
+        raise ValueError(f"it is a {type(since).__name__}")
+    except ValueError as error:  # half a surrogate pair, too
         raise UsageError(
-            f"since={_short(since)}: {error}. Expected 'now', 'snapshot', an offset from 0, or the "
+            f"since={shown(since)}: {error}. Expected 'now', 'snapshot', an offset from 0, or the "
             "cursor of a subscription"
         ) from None
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 class _Fetch(msgspec.Struct):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 
@@ -83,9 +82,6 @@ def claimed(
 def _start(
     out: Path, pipeline: Pipeline, wanted: Manifest, on_used: OnUsed, serve: bool
 ) -> RunStart:
-    if on_used not in get_args(OnUsed):
-        allowed = ", ".join(map(repr, get_args(OnUsed)))
-        raise UsageError(f"on_used is {on_used!r}; expected one of {allowed}")
     if on_used == "overwrite":
         remove_run(out)
     if on_used != "resume" or not run_files(out):

@@ -122,7 +122,9 @@ def test_an_embedder_wants_the_detections_of_its_pictures(detect, embed):
     [
         ({"weights": "nobody"}, WeightsError, "no weights 'nobody'"),
         ({"weights": "person-r18"}, WeightsError, "expected a detector"),
+        ({"weights": None}, UsageError, "^Detector: weights is None; expected a shipped name"),
         ({"device": "cuda:7"}, DeviceError, "cuda:7"),
+        ({"device": 0}, UsageError, "^Detector: device is 0; expected a text: cpu, cuda:0"),
         ({"min_scor": 0.5}, UsageError, "^Detector: .*did you mean min_score"),
         ({"min_score": 2}, UsageError, r"^Detector: .*<= 1.*min_score"),
         ({"engine": "magic"}, UsageError, "Allowed: auto, openvino, torch"),

@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,8 +206,19 @@ def test_an_address_that_is_none():
         UsageError, match=r"cam1 is not the address of a feed .*Expected tcp://HOST:PORT"
     ):
         next(iter(subscribe("cam1")))
-    with pytest.raises(UsageError, match=r"endpoint is a int; expected an address, such as tcp"):
+    with pytest.raises(UsageError, match=r"endpoint is 5560; expected an address, such as tcp"):
         subscribe(5560)
+    for wrong, says in (
+        ({"endpoint": ["tcp://127.0.0.1:1", None]}, "endpoint is None; expected an address"),
+        ({"source": 5}, "source is 5; expected the id of a source, or None"),
+        ({"family": b"track"}, "family is b'track'; expected a family of events"),
+        ({"replay": 5560}, "replay is 5560; expected an address"),
+        ({"keys": 5}, "keys is 5; expected the path of a client's file"),
+        ({"until_ended": "no"}, "until_ended is 'no'; expected True or False"),
+        ({"since": np.zeros(3)}, "since=array.*: it is a ndarray. Expected 'now'"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            subscribe(**{"endpoint": "tcp://127.0.0.1:5560", **wrong})
 
 
 def test_a_family_that_no_installed_stage_has_is_logged(capfd):

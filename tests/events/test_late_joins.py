@@ -16,6 +16,7 @@ from event_logs import END, LEFT, track_of
 from feed_processes import plain_subscriber
 
 import streamvis
+from streamvis.errors import UsageError
 from streamvis.events import client
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event, Snapshot, Time, encode
@@ -238,6 +239,13 @@ def test_a_subscription_is_resumed_with_its_cursor(tmp_path):
             cursor = subscription.cursor
             time.sleep(0.02)
         assert got == run.events["cam1"][:500]
+
+
+def test_an_address_of_a_replay_server_that_is_none(tmp_path):
+    with running(tmp_path) as run, run.publishing():
+        events = iter(streamvis.subscribe(run.feed.endpoint, since="snapshot", replay="nowhere"))
+        with pytest.raises(UsageError, match="nowhere is not the address of a replay server"):
+            next(events)
 
 
 def test_with_async_for(tmp_path):
