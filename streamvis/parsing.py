@@ -4,6 +4,7 @@ Errors are one line: they list the allowed values, and suggest one for a misspel
 """
 
 import codecs
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -67,15 +68,24 @@ def read_mapping(path: Path, error: type[StreamvisError], *, secret: bool = Fals
 def convert(
     raw: Any, kind: type[T], where: Path | str, error: type[StreamvisError], *, strict: bool = True
 ) -> T:
-    """Convert `raw` to `kind`; `error` names the place, the nearest names and all allowed ones."""
+    """Convert `raw` to `kind`; `error` names the place, the nearest names and all allowed ones.
+
+    NaN and infinity are no numbers here.
+    """
     try:
-        return msgspec.convert(raw, kind, strict=strict)
+        converted = msgspec.convert(raw, kind, strict=strict)
     except msgspec.ValidationError as failure:
         message = " ".join(str(failure).split())
         raise error(f"{where}: {message}{_help(message, raw, kind)}") from None
     except UnicodeEncodeError as failure:  # YAML and JSON can write half a surrogate pair
         text = failure.object[failure.start : failure.end].encode("ascii", "backslashreplace")
         raise error(f"{where}: {text.decode()} is not a character; expected text") from None
+    if (found := _not_finite(raw, [])) is not None:
+        number, steps = found
+        path = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in steps)
+        named = _named(raw, [str(one) for one in steps])
+        raise error(f"{where}: Expected a finite number, got {number} - at `${path}`{named}")
+    return converted
 
 
 def alternatives(name: object, known: Iterable[object]) -> str:
@@ -119,6 +129,17 @@ def _help(message: str, raw: Any, kind: type) -> str:
         return f"{where}, found {raw}"
     values = list(_values(kind, raw, steps))
     return where + (f". Allowed: {', '.join(map(str, values))}" if values else "")
+
+
+def _not_finite(raw: Any, steps: list[Any]) -> tuple[float, list[Any]] | None:
+    """Return the first number in `raw` that is NaN or infinite, and the steps to it; or None."""
+    if isinstance(raw, float):
+        return None if math.isfinite(raw) else (raw, steps)
+    if not isinstance(raw, dict | list | tuple):
+        return None
+    inner = raw.items() if isinstance(raw, dict) else enumerate(raw)
+    found = (_not_finite(value, [*steps, step]) for step, value in inner)
+    return next((one for one in found if one is not None), None)
 
 
 def _named(raw: Any, steps: list[str]) -> str:

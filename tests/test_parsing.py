@@ -2,10 +2,11 @@
 
 import codecs
 import json
+import math
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import msgspec
@@ -177,6 +178,15 @@ def test_numbers_and_booleans_are_those_of_yaml_1_2_and_words_only_begin_like_th
     found = yaml_value(text, secret=secret)
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e999"])
+def test_what_is_no_finite_number_is_refused_with_its_place(value):
+    raw = yaml_value(f"stages: [{{name: track, run: {{kind: jipda, clutter: {value}}}}}]")
+    with pytest.raises(ConfigError, match=r"\$\.stages\[0\]\.run\.clutter` \(of 'track'\)"):
+        convert(raw, Pipeline, "p.yaml", ConfigError)
+    with pytest.raises(ConfigError, match="Expected a finite number, got -inf - at"):
+        convert((0.5, {"x": [-math.inf]}), Any, "here", ConfigError)
 
 
 @given(st.text(alphabet="tfruealsonye01.-+ e:_x=~<,", max_size=12), st.booleans())

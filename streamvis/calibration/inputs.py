@@ -107,8 +107,6 @@ def read_camera(path: Path) -> tuple[Pinhole, Array]:
             f"{error}; expected K (3×3, pixels), R (3×3), t (3, metres) and, optionally, distortion"
         ) from None
     K, R, t = (np.array(value, dtype=np.float64) for value in (camera.K, camera.R, camera.t))
-    if not all(np.isfinite(values).all() for values in (K, R, t, camera.distortion)):
-        raise DataError(f"{path}: a number is NaN or infinite; expected finite K, R, t, distortion")
     if len(camera.distortion) not in {0, 4, 5, 8}:
         raise DataError(
             f"{path}: distortion has {len(camera.distortion)} numbers; expected 4, 5 or 8, as "

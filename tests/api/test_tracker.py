@@ -180,6 +180,7 @@ def test_an_update_that_lacks_something_says_what(made, given, problem):
         ({"size": (320, 0)}, "size is"),
         ({"size": (320.5, 240.0)}, r"size is \(320.5, 240.0\); expected .* whole pixels"),
         ({"size": "12"}, "size is '12'; expected"),
+        ({"clutter": np.inf}, r"Expected a finite number, got inf - at `\$.clutter`"),
         ({"fps": True}, "fps is True; expected frames per second"),
         ({"ground_plane": 5}, "ground_plane is 5; expected the path of a file"),
         ({"ground_plane": ""}, "ground_plane is ''; expected the path of a file"),
