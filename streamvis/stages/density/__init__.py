@@ -17,8 +17,8 @@ class DensityMap(StageConfig, frozen=True, tag="density"):
     """Count people in the cells of a grid by their foot points, as a mean over an interval."""
 
     cell_px: Annotated[float, Meta(ge=4)] = 64.0  # px of the source frame; side of a square cell
-    cell_m: Annotated[float, Meta(gt=0)] | None = None  # side of a square cell on the ground plane;
-    # then people without a position on it are not counted; none: cells of the frame
+    cell_m: Annotated[float, Meta(ge=0.01)] | None = None  # side of a square cell on the
+    # ground plane; then people without a position on it are not counted; none: cells of the frame
     interval_s: Annotated[float, Meta(ge=0.1)] = 10.0  # media time over which people are averaged
 
     reads: ClassVar[Parts] = frozenset({Tracks})
