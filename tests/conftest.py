@@ -13,11 +13,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import typer.testing
 from hypothesis import settings
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "oracles")]
@@ -34,6 +36,7 @@ from streamvis.transport.owner import is_abandoned
 # every run of pytest rewrites the asserts of all tests: 15 s of CPU.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+gc.disable()  # until the end of the collection: what is made before stays
 settings.register_profile("no clock", deadline=None)  # timings are benchmarks, not tests
 settings.load_profile("no clock")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
@@ -56,8 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_finish() -> None:
     """Keep modules and tests, which stay, out of every later collection: it takes 0.3 s less."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +120,20 @@ def one_core(of_session):
 def compiled_once(of_session):
     """A module of tests may be the first to import OpenVINO."""
     share_compiled(of_session)
+
+
+@pytest.fixture(autouse=True)
+def still_frozen(of_session):
+    """A run in this process would look for garbage in all modules, and unfreeze them at its end."""
+    launch = sys.modules.get("streamvis.runtime.launch")
+    if launch is not None and launch._fewer_to_collect is not contextlib.nullcontext:
+        of_session.setattr(launch, "_fewer_to_collect", contextlib.nullcontext)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_line(of_session):
+    """To make the commands anew for each call takes 20 ms."""
+    of_session.setattr(typer.testing, "_get_command", cache(typer.testing._get_command))
 
 
 @pytest.fixture(autouse=True)
