@@ -8,7 +8,7 @@ One reader, one rule for both uses:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,9 @@ def read_coco(path: Path) -> list[ImageTruth]:
     """Return every image of the file with its people, in the file's order; DataError."""
     dataset = _load(path)
     people = _person_ids(dataset, path)
-    images = {
-        _key(image, "id", f"{path}: images[{i}]"): image
-        for i, image in enumerate(dataset["images"])
-    }
+    ids = [_key(image, "id", f"{path}: images[{i}]") for i, image in enumerate(dataset["images"])]
+    check_distinct(ids, path)
+    images = dict(zip(ids, dataset["images"], strict=True))
     found: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in images}
     for i, annotation in enumerate(dataset["annotations"]):
         where = f"{path}: annotations[{i}]"
@@ -75,6 +74,17 @@ def read_coco(path: Path) -> list[ImageTruth]:
         _truth(image, found[key], f"{path}: image {key}", unchecked)
         for key, image in images.items()
     ]
+
+
+def check_distinct(ids: Sequence[Any], path: Path) -> None:
+    """Raise DataError where two images of a file have one id: the people of one would be lost."""
+    first: dict[Any, int] = {}
+    for i, key in enumerate(ids):
+        if first.setdefault(key, i) != i:
+            raise DataError(
+                f"{path}: images[{i}] has the id {key!r} of images[{first[key]}]; expected an id "
+                "of its own for each image"
+            )
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -204,5 +214,5 @@ def _truth(
         masks=tuple(a.get("segmentation") or None for a in annotations),
         predicted_boxes=predicted,
         predicted_masks=drawn,
-        source=str(image.get("source", "")),
+        source=str(image.get("source") or ""),
     )

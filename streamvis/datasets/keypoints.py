@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from streamvis.datasets.coco import check_distinct
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.parsing import read_text
@@ -60,7 +61,7 @@ class _Person(msgspec.Struct):
     image_id: Id
     bbox: tuple[Number, Number, Number, Number]
     keypoints: list[Number] = []
-    area: float | None = None
+    area: Annotated[float, Meta(ge=0)] | None = None
     iscrowd: int = 0
     point_scores: list[Annotated[float, Meta(ge=0, le=1)]] | None = None
 
@@ -80,6 +81,7 @@ def read_keypoints(folder: Path) -> list[PersonKeypoints]:
         file = msgspec.json.decode(read_text(path, DataError), type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} has no keypoints in COCO's layout: {error}") from None
+    check_distinct([image.id for image in file.images], path)
     pictures = {image.id: image for image in file.images}
     found = []
     for row in file.annotations:

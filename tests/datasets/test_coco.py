@@ -91,6 +91,10 @@ def test_an_image_has_its_source_and_its_path(tmp_path):
         ({"images": [], "annotations": []}, "no list of categories"),
         (dataset(categories=[{"id": 1, "name": "car"}]), "no category is called person"),
         (dataset(images=[{"id": 7, "width": 0, "height": 5}]), "image 7: height×width is 5×0"),
+        (
+            dataset(images=2 * dataset()["images"]),
+            r"images\[1\] has the id 7 of images\[0\]; expected an id",
+        ),
         (dataset(images=["a.jpg"]), r"images\[0\]: id is None"),
         (annotated(image_id=8), r"annotations\[0\]: image_id 8 is none of the images"),
         (annotated(bbox=[1, 2, -3, 4]), r"annotations\[0\]: bbox is \[1, 2, -3, 4\]"),

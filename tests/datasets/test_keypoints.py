@@ -53,6 +53,8 @@ def test_people_without_keypoints_are_left_out(tmp_path):
         (lambda c: c["annotations"][0].update(keypoints=[1, 2, 2]), "has 3 numbers, expected 51"),
         (lambda c: c["annotations"][0].update(point_scores=[0.5]), "has 1 numbers, expected 17"),
         (lambda c: c["annotations"][1].update(image_id=9), "image_id 9 is none of `images`"),
+        (lambda c: c["images"].append(c["images"][0]), r"images\[.\] has the id .* of images\[0\]"),
+        (lambda c: c["annotations"][0].update(area=-4), "Expected `float` >= 0"),
         (lambda c: c["annotations"][0].update(bbox=[1, 1, 0, 5]), "a width and a height above 0"),
         (lambda c: c["annotations"][0].update(bbox=[1, 1, 5]), r"no keypoints in COCO's layout"),
         (lambda c: c.pop("images"), r"missing required field `images`"),

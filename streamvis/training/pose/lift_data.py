@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from streamvis.datasets.coco import check_distinct
 from streamvis.datasets.keypoints import FLIPPED
 from streamvis.errors import DataError
 from streamvis.messages import KEYPOINTS, Array
@@ -86,6 +87,7 @@ def read_rows(folders: Sequence[Path], architecture: LifterConfig, trust: Trust)
                 f"{path}: {error}; expected keypoints in COCO layout, as streamvis label-poses "
                 "writes them"
             ) from None
+        check_distinct([image.id for image in labels.images], path)
         images = {image.id: image for image in labels.images}
         for i, person in enumerate(labels.annotations):
             image = images.get(person.image_id)
