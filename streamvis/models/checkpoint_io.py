@@ -64,7 +64,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             state, metadata = _unpickle(path, size), {}
     except UNREADABLE as error:
         raise WeightsError(
-            f"{path} is not a weights file that can be read ({_reason(error)}); expected "
+            f"{path} is not a weights file that can be read ({reason(error)}); expected "
             ".safetensors, or a torch .pth that holds tensors only"
         ) from None
     state = rename(state)
@@ -126,7 +126,8 @@ def shown(name: str) -> str:
     return name if name.isprintable() and len(name) <= 120 else repr(name[:120]) + "…"
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """What is wrong with a file, in a line, by one of the errors that reading it ended in."""
     if isinstance(error, LookupError | AttributeError | TypeError | UnicodeError | struct.error):
         return "it is damaged"  # what went wrong inside says nothing to anybody
     # torch puts the fault last, after advice to allow the code that the file holds

@@ -3,11 +3,11 @@
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from streamvis.errors import DataError, ModelError
 from streamvis.files import drafted
+from streamvis.models.checkpoint_io import UNREADABLE, reason
 
 B = TypeVar("B")
 Groups = list[tuple[list[nn.Parameter], float]]  # parameters and their peak learning rate
@@ -136,16 +137,17 @@ def _resume(
     if not path.exists():
         return 0
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what cannot be read is an error
+            state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         for name, value in state["average"].items():
             average[name].copy_(value)
         return int(state["step"])
-    except (RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError, UnpicklingError) as e:
+    except UNREADABLE as error:
         raise DataError(
-            f"{path} is not a checkpoint of this training: "
-            f"{str(e).strip().splitlines()[0][:120]}. Start anew with --overwrite"
+            f"{path} is not a checkpoint of this training: {reason(error)}. Start anew with "
+            "--overwrite"
         ) from None
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamvis.errors import ModelError
+from streamvis.errors import DataError, ModelError
 from streamvis.training.loop import Schedule, fit, prefetched, read_log
 
 
@@ -32,6 +32,19 @@ def train(out, schedule: Schedule, stop: int | None = None) -> dict[str, Tensor]
         return {"fit": (model(x)[:, 0] - x.sum(1) - torch.rand(8) / 100).square().mean()}
 
     return fit(model, [(list(model.parameters()), 0.05)], data, losses, schedule, out)
+
+
+@pytest.mark.parametrize("content", [b"", b"abc" * 100, b"PK\x03\x04", b"\x80\x02}q.", None])
+def test_what_is_no_checkpoint_is_refused_in_a_line(content, tmp_path):
+    if content is None:
+        torch.save({"step": 1, "model": {}, "average": []}, tmp_path / "last.pt")
+    else:
+        (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"last.pt is not a checkpoint of this training: .*new"
+    ) as e:
+        train(tmp_path, Schedule(steps=2))
+    assert "\n" not in str(e.value)
 
 
 def test_stop_and_go_on_equals_going_through(tmp_path):
