@@ -86,7 +86,7 @@ def import_weights(
     """Convert a published checkpoint to safetensors and verify it."""
     from streamvis.models import weights
 
-    info = weights.import_checkpoint(checkpoint, out or checkpoint.with_suffix(".safetensors"))
+    info = weights.import_checkpoint(checkpoint, out)
     put_result(info, [_text(info)], json=json)
 
 

@@ -40,6 +40,11 @@ class ImageTruth:
     source: str = ""  # the video or folder that the image came from, where the file says so
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, pixels."""
+        return self.width, self.height
+
+    @property
     def people(self) -> int:
         """The number of people that a detector has to find."""
         return int((~self.ignore & ~self.crowd).sum())

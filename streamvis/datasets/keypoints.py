@@ -46,6 +46,7 @@ class PersonKeypoints(NamedTuple):
     weights: Array  # (17,) probability that the point is right: 1 by hand, 0 not labelled
     taught: bool  # by a network, and not by hand
     ignore: bool  # a crowd: finding it or not costs nothing
+    picture_size: tuple[int, int] | None = None  # width and height of the picture, px
 
 
 class _Image(msgspec.Struct):
@@ -120,13 +121,14 @@ def _person(row: _Person, image: _Image, path: Path) -> PersonKeypoints:
         path=path.parent / "images" / image.file_name,
         picture=image.id,
         id=row.id,
-        source=image.source or path.parent.name,
+        source=image.source or path.resolve().parent.name,
         box=np.array([x, y, x + width, y + height], np.float64),
         area=row.area if row.area else width * height,
         points=values[:, :2] * labelled[:, None],
         weights=scores * labelled,
         taught=row.point_scores is not None,
         ignore=bool(row.iscrowd),
+        picture_size=(image.width, image.height),
     )
 
 

@@ -68,7 +68,7 @@ def read_labelled_video(path: Path, fps: float | None, names: Sequence[str]) -> 
     if not info.fps:
         raise UsageError(f"{path} does not state its frame rate; give it: --fps 25")
     return LabelledVideo(
-        path.name, spec, info.fps, info.frames, labels, _classes(path, labels, names)
+        path.resolve().name, spec, info.fps, info.frames, labels, _classes(path, labels, names)
     )
 
 

@@ -1,5 +1,6 @@
 """Labelled street images in the folder layouts of CamVid and Cityscapes as published."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +53,8 @@ def _check_labels(scenes: Sequence[LabelledImage]) -> None:
 
 
 def _beside(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}annot")
+    whole = Path(os.path.abspath(folder))  # `.` has no name
+    return whole.parent / f"{whole.name}annot"
 
 
 def _cityscapes(folder: Path) -> list[LabelledImage]:
@@ -78,24 +80,12 @@ def _cityscapes(folder: Path) -> list[LabelledImage]:
     return scenes
 
 
-def read_image(path: Path) -> Array:
-    """Read an image (H, W, 3) uint8 RGB; DataError when it cannot be read."""
-    image = _decoded(path, cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise DataError(f"{path} cannot be read as an image")
-    return image
-
-
-def _decoded(path: Path, how: int) -> Array | None:
-    try:
-        return cv2.imread(str(path), how)
-    except cv2.error:  # more pixels than OpenCV allows
-        return None
-
-
 def read_labels(path: Path, classes: Classes) -> Array:
     """Read classes (H, W) uint8, VOID where there is none; DataError when they cannot be read."""
-    found = _decoded(path, cv2.IMREAD_UNCHANGED)
+    try:
+        found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # more pixels than OpenCV allows
+        found = None
     if found is None or found.ndim != 2 or found.dtype != np.uint8:
         raise DataError(f"{path} is not an image of labels; expected one channel of 8 bits")
     table = np.full(256, VOID, np.uint8)

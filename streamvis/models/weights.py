@@ -409,33 +409,35 @@ def check_origin(name: str, segmenter: str) -> None:
         )
 
 
+LOADERS: Mapping[type[AnyConfig], Callable[[str], Network]] = {
+    MaskRcnnConfig: load_detector,
+    embedding.EmbedderConfig: load_embedder,
+    off.OffConfig: load_actions,
+    swiftnet.SwiftNetConfig: load_segmenter,
+    forecasting.ForecasterConfig: load_forecaster,
+    hrnet.HrnetConfig: load_pose,
+    pose_lifting.LifterConfig: load_lifter,
+}
+
+
 def verify(name: str) -> Info:
     """Describe a file after loading it: names, shapes and finite values are checked."""
     path = find(name)
-    match architecture_of(path, *read(path)):
-        case MaskRcnnConfig():
-            load_detector(name)
-        case embedding.EmbedderConfig():
-            load_embedder(name)
-        case off.OffConfig():
-            load_actions(name)
-        case swiftnet.SwiftNetConfig():
-            load_segmenter(name)
-        case forecasting.ForecasterConfig():
-            load_forecaster(name)
-        case hrnet.HrnetConfig():
-            load_pose(name)
+    LOADERS[type(architecture_of(path, *read(path)))](name)
     return describe(name)
 
 
-def import_checkpoint(path: Path, out: Path) -> Info:
-    """Convert a published checkpoint to safetensors; only tensors are unpickled.
+def import_checkpoint(path: Path, out: Path | None = None) -> Info:
+    """Convert a published checkpoint to safetensors, beside it without `out`.
 
-    Torchvision's Mask R-CNN, HRNet for poses, or the layers of the authors' OFF network.
+    Torchvision's Mask R-CNN, HRNet for poses, or the layers of the authors' OFF network. Only
+    tensors are unpickled.
     """
+    source = find(str(path))
+    out = out or source.with_suffix(".safetensors")
     if out.suffix != ".safetensors" or out.resolve() == path.resolve():
         raise UsageError(f"--out {out}: expected another .safetensors file than is imported")
-    state, _ = read(find(str(path)))
+    state, _ = read(source)
     model: Network
     if is_caffe(state):
         model = from_caffe(state, path)

@@ -209,13 +209,10 @@ def _held_out(path: Path, hold_out: Path | None) -> set[str] | None:
 
 def _reader(folder: Path, truth: list[ImageTruth]) -> Callable[[], Generator[Array, None, None]]:
     def read() -> Generator[Array, None, None]:
-        import cv2
+        from streamvis.datasets.pictures import read_picture  # OpenCV
 
         for one in truth:
-            image = cv2.imread(str(folder / one.name), cv2.IMREAD_COLOR_RGB)
-            if image is None:
-                raise DataError(f"{folder / one.name} is not an image that can be read")
-            yield image
+            yield read_picture(folder / one.name, one.size)
 
     return read
 

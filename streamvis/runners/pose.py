@@ -7,10 +7,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import cv2
 import numpy as np
 
 from streamvis.datasets.keypoints import PersonKeypoints, is_tuned_on, read_keypoints
+from streamvis.datasets.pictures import read_picture
 from streamvis.errors import DataError
 from streamvis.evaluation.pose import PoseScores, evaluate
 from streamvis.messages import Array
@@ -100,11 +100,9 @@ def score(
     seconds = 0.0
     pictures = [(path, list(here)) for path, here in groupby(people, key=lambda one: one.path)]
     for path, here in progress(pictures, "pictures"):
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        if pixels is None:
-            raise DataError(f"{path} is no picture that can be read, but people in it are labelled")
+        pixels = read_picture(path, here[0].picture_size)
         began = time.perf_counter()
-        parts.append(estimator(np.asarray(pixels), np.array([one.box for one in here])))
+        parts.append(estimator(pixels, np.array([one.box for one in here])))
         seconds += time.perf_counter() - began
     covariances = [one.covariances for one in parts if one.covariances is not None]
     estimate = Estimate(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from streamvis.datasets.classes import VOID, Classes
-from streamvis.datasets.street import LabelledImage, read_image, read_labels, read_scenes
+from streamvis.datasets.pictures import read_picture
+from streamvis.datasets.street import LabelledImage, read_labels, read_scenes
 from streamvis.errors import DataError
 from streamvis.evaluation.segmentation import Confusion, SegmentationScores
 from streamvis.messages import Array
@@ -34,7 +35,7 @@ class StreetScenes:
 
     def read(self, scene: LabelledImage) -> tuple[Array, Array]:
         """Read the picture (H, W, 3) and its classes (H, W)."""
-        pixels, truth = read_image(scene.image), read_labels(scene.label, self.classes)
+        pixels, truth = read_picture(scene.image), read_labels(scene.label, self.classes)
         if pixels.shape[:2] != truth.shape:
             raise DataError(
                 f"{scene.label} is {truth.shape[1]}×{truth.shape[0]}, its picture "

@@ -11,7 +11,8 @@ import pytest
 from labelled_streets import CLASS_COLOURS, random_labels, write_random_street
 
 from streamvis.datasets.classes import CAMVID, CITYSCAPES, VOID
-from streamvis.datasets.street import read_image, read_labels, read_scenes
+from streamvis.datasets.pictures import read_picture
+from streamvis.datasets.street import read_labels, read_scenes
 from streamvis.errors import DataError
 
 
@@ -32,7 +33,7 @@ def test_camvid_is_read_with_folders_side_by_side(tmp_path):
     assert classes is CAMVID
     assert [scene.name for scene in scenes] == ["0", "1", "2"]
     truth = random_labels(1)
-    assert np.array_equal(read_image(scenes[1].image), CLASS_COLOURS[truth])
+    assert np.array_equal(read_picture(scenes[1].image), CLASS_COLOURS[truth])
     expected = np.where(truth == 11, VOID, truth)
     assert np.array_equal(read_labels(scenes[1].label, classes), expected)
 
@@ -42,6 +43,12 @@ def test_camvid_is_read_as_segnet_has_it(tmp_path):
     classes, scenes = read_scenes(tmp_path / "val")
     assert (classes, len(scenes)) == (CAMVID, 3)
     assert scenes[0].label == tmp_path / "valannot" / "0.png"
+
+
+def test_a_folder_may_be_given_as_a_dot(tmp_path, monkeypatch):
+    write_random_street(tmp_path, images="val", labels="valannot")
+    monkeypatch.chdir(tmp_path / "val")
+    assert len(read_scenes(Path())[1]) == 3
 
 
 def test_cityscapes_is_read_whole_or_by_split(tmp_path):
@@ -114,4 +121,4 @@ def test_a_faulty_label_file_gets_one_line(harm, tmp_path, capfd):
     if scenes[2].image.is_file() and cv2.imread(str(scenes[2].image)) is not None:
         return  # colours are what a picture has
     with pytest.raises(DataError, match=r"2\.png cannot be read as an image"):
-        read_image(scenes[2].image)
+        read_picture(scenes[2].image)

@@ -1,8 +1,10 @@
 """Files that fit are loaded, under any of their names; all others get one clear line."""
 
 import json
+import math
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from streamvis.errors import DeviceError, UsageError, WeightsError
 from streamvis.models import weights
+from streamvis.models.checkpoint_io import read
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
 
 
@@ -251,3 +254,19 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_an_absent_device_names_those_there_are():
     with pytest.raises(DeviceError, match=r"cuda:77.*this machine has cpu"):
         weights.check_device("cuda:77")
+
+
+@pytest.mark.parametrize("name", weights.shipped())
+def test_a_file_of_every_kind_that_holds_nan_is_not_verified(name, tmp_path):
+    state, metadata = read(weights.shipped()[name])
+    next(iter(state.values())).flatten()[0] = math.nan
+    path = tmp_path / f"{name}.safetensors"
+    save_file(state, path, metadata)
+    with pytest.raises(WeightsError, match=r"is damaged: .* holds NaN"):
+        weights.verify(str(path))
+
+
+def test_what_has_no_name_is_not_imported(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=r"no weights '\.'"):
+        weights.import_checkpoint(Path())

@@ -64,7 +64,7 @@ def test_coco_folders_are_no_films(tmp_path):
     scores = detection.score(data, {"knows": oracle_detector(data)}).ours
     assert (scores.pictures, scores.people, scores.ap50) == (1, 1, pytest.approx(1))
     (tmp_path / "images/a.png").write_text("not an image")
-    with pytest.raises(DataError, match=r"a\.png is not an image"):
+    with pytest.raises(DataError, match=r"a\.png cannot be read as an image"):
         detection.score(data, {"knows": oracle_detector(data)})
 
 

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from streamvis.datasets.pictures import read_picture
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.training.detector.annotation import CocoAnnotation
@@ -30,10 +31,7 @@ def label_sheet(folder: CocoFolder) -> Array:
 
 
 def _draw(folder: CocoFolder, index: int, rows: list[CocoAnnotation]) -> Array:
-    path = folder.images / folder.labels.images[index].file_name
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise DataError(f"{path} is no picture that can be read")
+    pixels = read_picture(folder.images / folder.labels.images[index].file_name)
     scale = WIDTH / pixels.shape[1]
     canvas = cv2.resize(pixels, (WIDTH, round(pixels.shape[0] * scale)))
     for row in sorted(rows, key=lambda one: -one.iscrowd):

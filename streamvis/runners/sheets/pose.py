@@ -1,8 +1,8 @@
 """A sheet of the people whose keypoints were estimated best and worst."""
 
-import cv2
 import numpy as np
 
+from streamvis.datasets.pictures import read_picture
 from streamvis.evaluation.pose import oks_of, similarities
 from streamvis.messages import Array
 from streamvis.models.crops import crop
@@ -32,7 +32,7 @@ def pose_sheet(result: PoseResult, name: str) -> Array:
 
 def _tile(result: PoseResult, row: int, oks: float) -> PoseTile:
     one = result.people[row]
-    pixels = np.asarray(cv2.imread(str(one.path), cv2.IMREAD_COLOR_RGB))
+    pixels = read_picture(one.path)
     regions = crop_regions(one.box[None], TILE)
     (shown,) = crop(pixels, regions, TILE)
     scale = TILE[0] / (regions[0, 3] - regions[0, 1])  # px of the tile for a px of the picture

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from streamvis.datasets.pictures import read_picture
 from streamvis.errors import DataError
 from streamvis.messages import KEYPOINTS, Array
 from streamvis.stages.pose.keypoints import LEFT_LIMBS, MIDDLE_LIMBS, RIGHT_LIMBS
@@ -29,9 +30,7 @@ def pose_sheet(folder: CocoFolder) -> Array:
 
 
 def _draw(folder: CocoFolder, name: str, row: CocoAnnotation) -> Array:
-    pixels = cv2.imread(str(folder.images / name), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise DataError(f"{folder.images / name} is no picture that can be read")
+    pixels = read_picture(folder.images / name)
     left, top, width, height = row.bbox
     scale = SIZE / (1.25 * max(width, height))
     shift = SIZE / 2 - scale * np.array([left + width / 2, top + height / 2])

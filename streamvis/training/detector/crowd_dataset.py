@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from streamvis.datasets.coco import ImageTruth, read_coco
-from streamvis.errors import DataError
+from streamvis.datasets.pictures import read_picture
 from streamvis.messages import Array
 from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, to_bytes
 from streamvis.training.losses.detection import Targets
@@ -39,6 +39,7 @@ class AnnotatedImage(NamedTuple):
     path: Path
     source: str
     instances: list[Instance]
+    size: tuple[int, int]  # width, height in px
 
 
 class CanvasAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +68,7 @@ class CanvasAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_people(folder: Path) -> list[AnnotatedImage]:
     """Return the people of `annotations.json`, their images in `images/`; DataError."""
     return [
-        AnnotatedImage(folder / "images" / one.name, one.source, _instances(one))
+        AnnotatedImage(folder / "images" / one.name, one.source, _instances(one), one.size)
         for one in read_coco(folder / "annotations.json")
     ]
 
@@ -135,10 +136,13 @@ def compose(
         donor = donors[int(rng.integers(len(donors)))]
         able = [person for person in donor.instances if can_be_pasted(person)]
         chosen = able[int(rng.integers(len(able)))]
-        image, people = paste(image, people, read_image(donor.path), chosen, rng)
+        other = read_picture(donor.path, donor.size)
+        image, people = paste(image, people, other, chosen, rng)
     if donors and rng.random() < augment.cover:
         donor = donors[int(rng.integers(len(donors)))]
-        image, people = cover(image, people, read_image(donor.path), donor.instances, rng)
+        image, people = cover(
+            image, people, read_picture(donor.path, donor.size), donor.instances, rng
+        )
     return distort(image, augment, rng), _targets(people, canvas, augment)
 
 
@@ -169,14 +173,6 @@ def mosaic(
     return image, Targets(*(torch.cat(same) for same in zip(*parts, strict=True)))
 
 
-def read_image(path: Path) -> Array:
-    """Read an image (H, W, 3) uint8 RGB; DataError when it cannot be read."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise DataError(f"{path} cannot be read as an image")
-    return np.asarray(image)
-
-
 def place(
     picture: AnnotatedImage,
     canvas: tuple[int, int],
@@ -184,7 +180,7 @@ def place(
     rng: np.random.Generator,
 ) -> tuple[Array, list[Instance]]:
     """Scale, shift and perhaps mirror an image and its people onto a canvas."""
-    image = read_image(picture.path)
+    image = read_picture(picture.path, picture.size)
     height, width = canvas
     fill = min(height / image.shape[0], width / image.shape[1])
     scale = fill * np.exp(rng.uniform(*np.log(augment.zoom)))

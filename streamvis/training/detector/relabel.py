@@ -4,12 +4,11 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import msgspec
 import numpy as np
 
 from streamvis.datasets.coco import ImageTruth, read_coco
-from streamvis.errors import DataError
+from streamvis.datasets.pictures import read_picture
 from streamvis.geometry import covered, iou, overlaps
 from streamvis.messages import Array
 from streamvis.training.detector.annotation import (
@@ -59,7 +58,7 @@ def relabel_folder(root: Path, folder: CocoFolder, label: Ensemble, plan: LabelP
         if name in folder:
             continue
         path = root / "images" / truth.name
-        pixels = _read(path, truth)
+        pixels = read_picture(path, truth.size)
         image = CocoImage(
             id=folder.next_image,
             file_name=name,
@@ -164,18 +163,6 @@ def _matched(boxes: Array, others: Array) -> Array:
         if not found[near.i[k]] and not taken[near.j[k]]:
             found[near.i[k]] = taken[near.j[k]] = True
     return found
-
-
-def _read(path: Path, truth: ImageTruth) -> Array:
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise DataError(f"{path} is no picture that can be read; {truth.name} is annotated")
-    if pixels.shape[:2] != (truth.height, truth.width):
-        raise DataError(
-            f"{path} has {pixels.shape[1]}×{pixels.shape[0]} pixels, but "
-            f"{truth.width}×{truth.height} in annotations.json"
-        )
-    return np.asarray(pixels)
 
 
 def _count(changes: Changes, truth: ImageTruth, rows: list[CocoAnnotation]) -> None:

@@ -12,7 +12,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from streamvis.datasets.keypoints import FLIPPED, PersonKeypoints
-from streamvis.errors import DataError
+from streamvis.datasets.pictures import read_picture
 from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.pose import MARGIN, crop_regions
@@ -77,10 +77,9 @@ def cut(people: Sequence[PersonKeypoints], size: tuple[int, int], chances: Array
     """Cut everybody out of their pictures; `size` is the network's (height, width)."""
     crops = []
     for path, here in groupby(people, key=lambda one: one.path):
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        if pixels is None:
-            raise DataError(f"{path} is no picture that can be read, but people in it are labelled")
-        crops += [kept_crop(pixels, one, size) for one in here]
+        some = list(here)
+        pixels = read_picture(path, some[0].picture_size)
+        crops += [kept_crop(pixels, one, size) for one in some]
     return PoseDataset(crops, chances / chances.sum(), size)
 
 

@@ -7,13 +7,13 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import msgspec
 import numpy as np
 
 from streamvis.datasets.clips import Clip, check_there, read_clips
 from streamvis.datasets.coco import ImageTruth, read_coco
 from streamvis.datasets.motchallenge import MOST_FRAMES, Rows, read_results
+from streamvis.datasets.pictures import read_picture
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.sources import Picture, open_source, resolve, whole
@@ -53,9 +53,7 @@ def label_folder(root: Path, folder: CocoFolder, teacher: PoseTeacher, plan: Pos
         if name in folder or not people:
             continue
         path = root / "images" / truth.name
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        if pixels is None:
-            raise DataError(f"{path} is no picture that can be read; {truth.name} is annotated")
+        pixels = read_picture(path, truth.size)
         image = CocoImage(
             id=folder.next_image,
             file_name=name,

@@ -131,7 +131,7 @@ def _add(
         return
     there = bool(person.world)
     said = np.array(person.point_scores, np.float32) if person.point_scores else np.ones(KEYPOINTS)
-    source = image.source or folder.name
+    source = image.source or folder.resolve().name
     found["points"].append(known[:, :2])
     found["scores"].append(np.where(sure, said, 0).astype(np.float32))
     world = person.world if there else np.zeros(3 * KEYPOINTS)

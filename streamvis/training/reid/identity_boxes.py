@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import PEDESTRIAN, Rows
+from streamvis.datasets.pictures import read_picture
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.sources import open_source, resolve, whole
@@ -122,10 +122,7 @@ def _coco(folder: Path) -> IdentityBoxes:
 
     def pictures_of() -> Iterator[tuple[int, Array]]:
         for number, picture in enumerate(pictures, 1):
-            pixels = cv2.imread(str(picture.path))
-            if pixels is None:
-                raise DataError(f"{picture.path} cannot be read as an image")
-            yield number, np.ascontiguousarray(pixels[..., ::-1])
+            yield number, read_picture(picture.path, picture.size)
 
     rows = motchallenge.rows(np.array(frames), np.arange(len(frames)), np.array(boxes))
     return _identity_boxes(folder.resolve().name, pictures_of, rows, certain=False)

@@ -11,7 +11,8 @@ from msgspec import Meta
 from torch import Tensor
 
 from streamvis.datasets.classes import VOID, Classes
-from streamvis.datasets.street import LabelledImage, read_image, read_labels
+from streamvis.datasets.pictures import read_picture
+from streamvis.datasets.street import LabelledImage, read_labels
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.inference.segmentation import resize_to_lines
@@ -52,7 +53,7 @@ class StreetDataset:
                 self.pictures.append(self.pictures[first])
                 self.labels.append(self.labels[first])
                 continue
-            image, labels = read_image(scene.image), read_labels(scene.label, classes)
+            image, labels = read_picture(scene.image), read_labels(scene.label, classes)
             if image.shape[:2] != labels.shape:
                 raise DataError(
                     f"{scene.label} has {labels.shape[1]}×{labels.shape[0]} pixels, its image "

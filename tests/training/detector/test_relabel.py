@@ -177,10 +177,10 @@ def test_a_folder_is_named_by_itself_however_it_is_given(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda path: path.unlink(), "0.png is no picture that can be read"),
+        (lambda path: path.unlink(), "0.png does not exist"),
         (
             lambda path: cv2.imwrite(str(path), np.zeros((10, 20, 3), np.uint8)),
-            "0.png has 20×10 pixels, but 320×120 in annotations.json",
+            "0.png has 20×10 pixels, but 320×120 by its labels",
         ),
     ],
 )

@@ -127,5 +127,5 @@ def test_a_picture_that_is_absent_is_named(tmp_path):
     root = write_folder(tmp_path / "a", 2)
     people = read_keypoints(root)
     people[0].path.unlink()
-    with pytest.raises(DataError, match=r"a-0000\.png is no picture"):
+    with pytest.raises(DataError, match=r"a-0000\.png does not exist"):
         cut(people, SIZE, np.ones(len(people)))
