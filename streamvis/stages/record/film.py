@@ -12,6 +12,7 @@ from streamvis.messages import Array
 
 FRAGMENT_S = 1.0  # at most this much is lost with the process
 TICK = {"libx264": Fraction(1, 1_000_000), "mpeg4": Fraction(1, 60_000)}  # s, its finest
+SLOWEST = Fraction(1, 1001)  # pictures/s, nominal: those of one an hour keep their times
 BT601 = 6  # SMPTE 170M: what OpenCV's RGB -> YUV is
 OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
 
@@ -31,7 +32,7 @@ class Film:
         self.path = path
         self.width = width + width % 2
         self.height = height + height % 2
-        rate = Fraction(fps if fps > 0 else 25).limit_denominator(1001)
+        rate = max(Fraction(fps if fps > 0 else 25).limit_denominator(1001), SLOWEST)
         self.interval = max(1, round(1 / rate / self.tick))
         self.last = -1  # ticks
         # Opened here: PyAV leaves its descriptor open when the disk is full.

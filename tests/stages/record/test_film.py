@@ -51,6 +51,14 @@ def test_times_count_from_the_first_picture(tmp_path):
     assert read(film.path)[0] == [0, 100_000, 300_000]
 
 
+def test_a_picture_an_hour_is_a_film(tmp_path):
+    film = Film(tmp_path / "film.mp4", 64, 48, 1 / 3600)
+    for time in (0, 3_600_000_000):
+        film.write(picture(64, 48), time)
+    film.close()
+    assert read(film.path)[0] == [0, 3_600_000_000]
+
+
 def test_times_that_stand_still_still_make_a_film(tmp_path):
     film = Film(tmp_path / "film.mp4", 64, 48, 10)
     for time in (0, 0, -5, 100_000):
