@@ -14,6 +14,7 @@ FRAGMENT_S = 1.0  # at most this much is lost with the process
 TICK = {"libx264": Fraction(1, 1_000_000), "mpeg4": Fraction(1, 60_000)}  # s, its finest
 SLOWEST = Fraction(1, 1001)  # pictures/s, nominal: those of one an hour keep their times
 BT601 = 6  # SMPTE 170M: what OpenCV's RGB -> YUV is
+LONGEST = 2**30  # ticks from a picture to the next: FFmpeg takes twice as many for a mistake
 OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
 
 
@@ -35,6 +36,7 @@ class Film:
         rate = max(Fraction(fps if fps > 0 else 25).limit_denominator(1001), SLOWEST)
         self.interval = max(1, round(1 / rate / self.tick))
         self.last = -1  # ticks
+        self.shown: Array | None = None  # the last picture, YUV
         # Opened here: PyAV leaves its descriptor open when the disk is full.
         self.file = path.open("wb", buffering=0)
         self.container = av.open(self.file, "w", format="mp4", options=OPTIONS)
@@ -59,11 +61,21 @@ class Film:
         return stream
 
     def write(self, picture: Array, media_us: int) -> None:
-        """Add an RGB picture (H, W, 3); a time that does not advance is moved on by a tick."""
-        self.last = max(round(Fraction(media_us, 1_000_000) / self.tick), self.last + 1)
+        """Add an RGB picture (H, W, 3); a time that does not advance is moved on by a tick.
+
+        In a pause of more than `LONGEST`, 18 minutes, the picture before it is repeated.
+        """
+        at = max(round(Fraction(media_us, 1_000_000) / self.tick), self.last + 1)
+        while self.shown is not None and at - self.last > LONGEST:
+            self._put(self.shown, self.last + LONGEST)
         yuv = cv2.cvtColor(self._fitted(picture), cv2.COLOR_RGB2YUV_I420)  # (3H/2, W)
-        frame = av.VideoFrame.from_ndarray(np.asarray(yuv, np.uint8), format="yuv420p")
-        frame.pts, frame.time_base = self.last, self.tick
+        self._put(np.asarray(yuv, np.uint8), at)
+
+    def _put(self, yuv: Array, at: int) -> None:
+        """Encode a picture (3H/2, W) at a time in ticks."""
+        frame = av.VideoFrame.from_ndarray(yuv, format="yuv420p")
+        frame.pts, frame.time_base = at, self.tick
+        self.shown, self.last = yuv, at
         self._mux(frame)
 
     def close(self) -> None:

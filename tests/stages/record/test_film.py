@@ -51,12 +51,16 @@ def test_times_count_from_the_first_picture(tmp_path):
     assert read(film.path)[0] == [0, 100_000, 300_000]
 
 
-def test_a_picture_an_hour_is_a_film(tmp_path):
-    film = Film(tmp_path / "film.mp4", 64, 48, 1 / 3600)
-    for time in (0, 3_600_000_000):
+@pytest.mark.parametrize(("fps", "pause_s"), [(25, 1073), (25, 2148), (1 / 3600, 3600), (5, 86400)])
+def test_pictures_keep_their_times_after_a_pause_of_hours(tmp_path, fps, pause_s):
+    film = Film(tmp_path / "film.mp4", 64, 48, fps)
+    after = pause_s * 1_000_000
+    for time in (0, after, after + 40_000):
         film.write(picture(64, 48), time)
     film.close()
-    assert read(film.path)[0] == [0, 3_600_000_000]
+    times, _ = read(film.path)
+    assert [times[0], *times[-2:]] == [0, after, after + 40_000]
+    assert len(times) == 3 + after // 2**30
 
 
 def test_times_that_stand_still_still_make_a_film(tmp_path):
