@@ -20,6 +20,7 @@ class SyntheticSource:
         self.scene = SyntheticScene(
             options.seed, options.people, options.size, spec.fps or options.fps, options.seconds
         )
+        self.scene.picture(0)  # the first takes the longest: while the source opens
         self._live = options.live
         self.info = SourceInfo(
             id=spec.id,

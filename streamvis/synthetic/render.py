@@ -1,6 +1,7 @@
 """A synthetic street scene with walking people, and exact ground truth for every picture."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from streamvis.messages import Array
 from streamvis.synthetic.backdrop import backdrop
 from streamvis.synthetic.body import Body, pose
 from streamvis.synthetic.drawing import Sprite, draw, shade
-from streamvis.synthetic.scene import Camera, Person, simulate
+from streamvis.synthetic.scene import Camera, WalkingCrowd, Person
 
 SHADOW_SCALE = 0.5
 SHADOW_DEPTH = 0.46  # how much darker the middle of a shadow is
@@ -47,9 +48,8 @@ class SyntheticScene:
         self.fps = fps
         self.frames = max(1, round(seconds * fps))
         self.camera = Camera(*size)
-        self._walks = simulate(seed, people, seconds, self.camera)
-        self._backdrop = backdrop(self.camera, seed)
-        self._noise = self._sensor_noise(seed)
+        self._crowd = WalkingCrowd(seed, people, self.camera)
+        self._seed = seed
         self._last: tuple[int, Array, SceneTruth] | None = None  # drawn together
 
     @property
@@ -72,8 +72,9 @@ class SyntheticScene:
 
     def _draw(self, n: int) -> tuple[Array, SceneTruth]:
         present = []
-        for walk in self._walks:
-            state = walk.at(n / self.fps)
+        seconds = n / self.fps
+        for walk in self._crowd.until(seconds):
+            state = walk.at(seconds)
             if state is not None:
                 present.append((walk.person, state, pose(walk.person, state)))
         middles = np.array([body.hips.mean(axis=0) for _, _, body in present]).reshape(-1, 3)
@@ -100,10 +101,15 @@ class SyntheticScene:
         light = cv2.resize(255 - (SHADOW_DEPTH * shadow).astype(np.uint8), (width, height))
         return cv2.multiply(self._backdrop, cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
-    def _sensor_noise(self, seed: int) -> tuple[Array, Array]:
-        """Return noise that brightens and noise that darkens, larger than any picture's part."""
+    @cached_property
+    def _backdrop(self) -> Array:
+        return backdrop(self.camera, self._seed)
+
+    @cached_property
+    def _noise(self) -> tuple[Array, Array]:
+        """Noise that brightens and noise that darkens, larger than any picture's part."""
         height, width = self._backdrop.shape[:2]
-        rng = np.random.default_rng([seed, 3])
+        rng = np.random.default_rng([self._seed, 3])
         shape = (height + NOISE_MARGIN, width + NOISE_MARGIN, 3)
         noise = np.rint(NOISE * rng.standard_normal(shape, dtype=np.float32))
         return np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8)

@@ -114,10 +114,13 @@ def simulate(seed: int, people: int, seconds: float, camera: Camera) -> list[Wal
     Everyone walks towards a goal at a speed of their own and keeps a distance from the others; a
     new person replaces each one who leaves.
     """
-    return _Crowd(seed, people, camera).run(math.ceil(seconds / STEP_S) + 2)
+    walks = WalkingCrowd(seed, people, camera).until(seconds)
+    return [walk for walk in walks if walk.start + len(walk.states) > 1]
 
 
-class _Crowd:
+class WalkingCrowd:
+    """People who walk, simulated as far as they are looked at."""
+
     WARM_UP = 240  # steps before the first picture, so that people are spread over the place
 
     def __init__(self, seed: int, people: int, camera: Camera) -> None:
@@ -127,18 +130,22 @@ class _Crowd:
         self.far = min(camera.nearest + 13.0, WALL_Y - 2.0)
         self.next_id = 1
         self.places = [self._enter(-self.WARM_UP, entering=False) for _ in range(people)]
+        self.walks = [place.walk for place in self.places]
+        self.step = -self.WARM_UP  # the next one
 
-    def run(self, steps: int) -> list[Walk]:
-        walks = [place.walk for place in self.places]
-        for step in range(-self.WARM_UP, steps):
+    def until(self, seconds: float) -> list[Walk]:
+        """Return the walks so far, simulated to this time at least."""
+        end = math.ceil(seconds / STEP_S) + 2
+        for step in range(self.step, end):
             for number, place in enumerate(self.places):
                 if not place.goals:
                     self.places[number] = self._enter(step, entering=True)
-                    walks.append(self.places[number].walk)
+                    self.walks.append(self.places[number].walk)
             pushes = self._pushes()
             for place, push in zip(self.places, pushes, strict=True):
                 place.move(push)
-        return [walk for walk in walks if walk.start + len(walk.states) > 1]
+        self.step = max(self.step, end)
+        return self.walks
 
     def _pushes(self) -> Array:
         """Return the acceleration (N, 2) by which the others keep each person away, m/s²."""

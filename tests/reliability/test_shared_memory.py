@@ -75,7 +75,7 @@ def kill_and_start_again(pipeline):
     kill_all(process)
     until(lambda: used() == 0)  # the kernel takes a moment
     assert os.listdir("/dev/shm") == []
-    short = long.replace("9999", "1")
+    short = long.replace("9999&fps=30", "1&fps=5")
     done = streamvis("run", pipeline, "--source", short)
     assert done.returncode == 0, done.stderr
     until(lambda: used() == 0)
