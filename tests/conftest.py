@@ -27,6 +27,7 @@ sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "oracles")]
 from compiled_networks import share_compiled
 from process_tree import child_ids
 from shared_files import SharedFiles
+from unflushed_disk import flush_nothing
 from waiting import PATIENCE_S
 
 from streamvis.config import Machine, placement
@@ -128,6 +129,11 @@ def still_frozen(of_session):
     launch = sys.modules.get("streamvis.runtime.launch")
     if launch is not None and launch._fewer_to_collect is not contextlib.nullcontext:
         of_session.setattr(launch, "_fewer_to_collect", contextlib.nullcontext)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unflushed(of_session):
+    flush_nothing(of_session)
 
 
 @pytest.fixture(scope="session", autouse=True)
