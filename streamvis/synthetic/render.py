@@ -10,7 +10,7 @@ from streamvis.messages import Array
 from streamvis.synthetic.backdrop import backdrop
 from streamvis.synthetic.body import Body, pose
 from streamvis.synthetic.drawing import Sprite, draw, shade
-from streamvis.synthetic.scene import Camera, WalkingCrowd, Person
+from streamvis.synthetic.scene import Camera, Person, WalkingCrowd
 
 SHADOW_SCALE = 0.5
 SHADOW_DEPTH = 0.46  # how much darker the middle of a shadow is
