@@ -55,7 +55,7 @@ def first_picture(spec: SourceSpec, at_s: float) -> Array:
 def write_click_page(path: Path, pixels: Array, source: str, at_s: float, out: Path | None) -> None:
     """Write a page to click points on, which shows the command that takes them."""
     words = ["streamvis", "calibrate", redacted(source)]
-    words += ["--at", f"{at_s:g}"] if at_s else []
+    words += ["--at", f"{at_s:.12g}"] if at_s else []
     words += ["--out", str(out)] if out else []
     page = click_page(pixels, redacted(source), shlex.join(words))
     plane_file.write(path, page.encode())

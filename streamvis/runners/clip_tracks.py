@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -129,11 +130,16 @@ def write_people(path: Path, people: Sequence[ClipPerson]) -> None:
         writer.writerow(COLUMNS)
         for one in people:
             clip = one.clip
-            end = "" if clip.end_s == float("inf") else f"{clip.end_s:g}"
+            end = "" if clip.end_s == math.inf else _text(clip.end_s)
             video = os.path.relpath(clip.path.resolve(), path.parent.resolve())
             tracks = one.tracks.relative_to(path.parent).as_posix()
             own = (tracks, one.track, f"{one.height:.0f}", f"{one.near:.2f}")
-            writer.writerow([video, clip.label, clip.source, f"{clip.start_s:g}", end, *own])
+            writer.writerow([video, clip.label, clip.source, _text(clip.start_s), end, *own])
+
+
+def _text(seconds: float) -> str:
+    """Return a time to the microsecond, as frames have it, also of hours."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
 class ActionCount(msgspec.Struct, frozen=True):

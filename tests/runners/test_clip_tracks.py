@@ -1,6 +1,7 @@
 """People followed in clips: who is kept, what is written, and that nothing is followed twice."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from labelled_clips import write_clips
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.datasets.clips import read_clips
+from streamvis.datasets.clips import Clip, read_clips
 from streamvis.datasets.motchallenge import Rows, rows
 from streamvis.errors import DataError
 from streamvis.runners import clip_tracks
@@ -78,6 +79,18 @@ def test_another_part_of_a_video_is_followed_anew(folder, tmp_path):
         (tmp_path / "two.csv").write_text("\n".join(["path,label,source,start,end", *listed]))
         clip_tracks.track_clips(tmp_path / "two.csv", tmp_path, follow, min_height=48, min_s=0.3)
     assert followed == [(0, 0.5), (0, 1), (0, 0.9)]
+
+
+def test_times_of_hours_are_written_to_the_microsecond(tmp_path):
+    times = [(0.0, math.inf), (7200.123456, 7203.5), (98765.4321, 98766.0)]
+    people = [
+        clip_tracks.ClipPerson(
+            Clip(tmp_path / "a.mp4", label, "a", start, end), tmp_path / "a.txt", 1, 60.0, 0.0
+        )
+        for label, (start, end) in zip(("still", "moving", "still"), times, strict=True)
+    ]
+    clip_tracks.write_people(tmp_path / "clips.csv", people)
+    assert [(one.start_s, one.end_s) for one in read_clips(tmp_path)] == times
 
 
 def test_clips_of_people_are_not_followed(folder, tmp_path):
