@@ -64,7 +64,7 @@ def read_truth(
                 f"{one}: nobody {whom}has enough sure keypoints and `world`; its sources: {there}"
             )
         at = np.flatnonzero(chosen)
-        found.append(LiftTruth(Path(one).name, rows.samples(at), rows.world[at]))
+        found.append(LiftTruth(Path(one).resolve().name, rows.samples(at), rows.world[at]))
     return found
 
 
