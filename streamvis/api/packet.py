@@ -8,6 +8,7 @@ import msgspec
 from streamvis.messages import (
     Actions,
     Array,
+    Density,
     Detections,
     Embeddings,
     Forecast,
@@ -18,6 +19,7 @@ from streamvis.messages import (
     Segmentation,
     Tracks,
 )
+from streamvis.stages.zones.part import Zones
 
 P = TypeVar("P", bound=Part)
 
@@ -78,6 +80,16 @@ class StreamPacket(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     @property
     def forecast(self) -> Forecast | None:
         return self.part(Forecast)
+
+    @property
+    def density(self) -> Density | None:
+        """People by cell; its `frames` are 0 unless an interval has ended with this frame."""
+        return self.part(Density)
+
+    @property
+    def zones(self) -> Zones | None:
+        """The number of people in each zone, and the crossings of each line so far."""
+        return self.part(Zones)
 
     def __repr__(self) -> str:
         height, width = self.pixels.shape[:2]

@@ -3,6 +3,7 @@
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from streamvis.events.log import LogReader
 from streamvis.messages import Detections, Packet, Receipt
 from streamvis.runtime.output import LOCK
 from streamvis.sources import open_source, resolve
-from streamvis.stages import event_codec
+from streamvis.stages import KINDS, event_codec
+from streamvis.stages.protocol import part_name
 
 FRAMES = 15
 
@@ -50,6 +52,14 @@ def test_every_frame_comes_with_its_pixels_and_parts(packets, clip):
         assert len(packet.embeddings.vectors) == 0  # the tracker computes those that it needs
         assert packet.part(Receipt) is None
     assert max(len(packet.tracks) for packet in packets) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_packet_has_a_property_for_the_part_of_each_kind(kind):
+    name = part_name(kind.writes)
+    if kind.writes is not Receipt:
+        types = get_args(get_type_hints(getattr(streamvis.StreamPacket, name).fget)["return"])
+        assert types == (kind.writes, type(None))
 
 
 def test_the_classes_one_by_one_give_the_same(packets, people, looks, clip):
