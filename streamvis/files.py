@@ -47,6 +47,14 @@ def replace(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True)
         sync(path.parent)
 
 
+def is_same(path: Path | str, other: Path | str) -> bool:
+    """Whether both paths lead to one file or directory that exists."""
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):  # one of them is no path, or does not exist
+        return False
+
+
 def _remove_left_over(path: Path) -> None:
     """Remove the drafts of this file that are older than LEFT_OVER_S."""
     own = re.compile(rf"\.{re.escape(path.name)}(\.\d+)?\.tmp")

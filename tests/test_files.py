@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from streamvis.files import LEFT_OVER_S, drafted, is_open, replace, sha256_of
+from streamvis.files import LEFT_OVER_S, drafted, is_open, is_same, replace, sha256_of
 
 
 @contextmanager
@@ -20,6 +20,17 @@ def longest_file(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_two_paths_of_one_file_are_the_same(tmp_path):
+    (tmp_path / "a").touch()
+    (tmp_path / "b").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert is_same(tmp_path / "a", tmp_path / "link")
+    assert is_same(tmp_path, tmp_path / "x" / "..") is False  # x does not exist
+    assert not is_same(tmp_path / "a", tmp_path / "b")
+    assert not is_same(tmp_path / "absent", tmp_path / "absent")
+    assert not is_same(tmp_path / "a", "rtsp://camera/\0")
 
 
 @pytest.mark.parametrize("durable", [True, False])

@@ -14,6 +14,7 @@ from streamvis.cli.options import Json
 from streamvis.cli.output import INTERRUPTED, command, put_result, say
 from streamvis.cli.run import LogFormat, LogFormatOption, Metrics
 from streamvis.errors import UsageError
+from streamvis.files import is_same
 
 if TYPE_CHECKING:
     from streamvis.bridges.loop import Mapping, Sink
@@ -76,9 +77,11 @@ def jsonl(
     from streamvis.stages import event_codec
 
     stop = Stop()
-    sink = LinesOut(stop) if str(to) == "-" else LinesFile(to, stop)
     mapping = Lines(TypeFilter(type or [], event_codec().names, all_=True))
     common = _Common(log, name or "jsonl", state, from_now, until_ended, metrics, log_format)
+    if is_same(to, common.log):
+        raise UsageError(f"--to {to}: the lines would be written into the log; choose another file")
+    sink = LinesOut(stop) if str(to) == "-" else LinesFile(to, stop)
     common.run(mapping, sink, stop, retry_first_s, retry_longest_s)
 
 

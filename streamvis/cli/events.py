@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from streamvis.cli.output import command, put, put_json, say
 from streamvis.errors import UsageError
+from streamvis.files import is_same
 
 app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
 Source = Annotated[str | None, Option(help="Only events of this source.")]
@@ -207,6 +208,8 @@ def export(
     from streamvis.stages.track.corrections import Corrections
 
     path = _log_in(log)
+    if out is not None and is_same(out, path):
+        raise UsageError(f"--out {out}: the events would replace the log; choose another file")
     with LogReader(path) as reader:
         for note in absent_types(reader, source, type or [], event_codec()):
             say(note)

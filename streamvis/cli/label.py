@@ -92,7 +92,9 @@ def label(
     begin(sheet)
     detect = who.open(plan, device)
     origin = labelling.origin_of(videos or [], specs, who, plan)
-    folder = open_folder(out, origin, overwrite=overwrite)  # last: it may empty what is there
+    folder = open_folder(
+        out, origin, read=relabel or (), overwrite=overwrite
+    )  # last: it may empty what is there
     changes = labelling.relabel_all(who, folder, detect, plan)
     failed = labelling.label_all(
         specs, folder, detect, plan, on_failure=lambda error: say(f"streamvis: {error}")

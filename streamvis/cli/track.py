@@ -12,6 +12,7 @@ from typer import Argument, Option
 from streamvis.cli import options
 from streamvis.cli.output import check_writable, put_json, say
 from streamvis.errors import UsageError
+from streamvis.files import is_same
 
 
 class TrackSpace(StrEnum):
@@ -59,7 +60,7 @@ def track(
 
     config = configure(Jipda, {"space": space.value}, set_ or [])
     check_writable(out)
-    if out.exists() and detections.exists() and out.samefile(detections):
+    if is_same(out, detections):
         raise UsageError(f"--out {out}: the tracks would replace the detections")
     ini = seqinfo or beside(detections, "seqinfo.ini")
     own = motchallenge.read_info(ini) if ini else None

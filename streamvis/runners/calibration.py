@@ -12,6 +12,7 @@ from streamvis.calibration import plane_file, quality
 from streamvis.calibration.plane_file import Calibration
 from streamvis.calibration.quality import CalibrationReport
 from streamvis.errors import SourceError, UsageError
+from streamvis.files import is_same
 from streamvis.messages import Array
 from streamvis.sources import SourceSpec, open_source, resolve
 from streamvis.sources.credentials import redacted
@@ -73,7 +74,7 @@ def write_plane(
         w, h = found.made_for or size
         lines.insert(0, f"made on pictures of {w}x{h}, but these are {size[0]}x{size[1]}: wrong")
     picture = path.with_suffix(".png")
-    if picture.exists() and Path(spec.uri).exists() and picture.samefile(spec.uri):
+    if is_same(picture, spec.uri):
         raise UsageError(f"--out {path}: the picture {picture} would replace the source {spec.uri}")
     if fresh:
         for existing in (path, picture):

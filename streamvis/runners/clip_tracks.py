@@ -23,8 +23,8 @@ from streamvis.datasets.motchallenge import (
     rows_of_tracks,
     write_results,
 )
-from streamvis.errors import DataError
-from streamvis.files import drafted
+from streamvis.errors import DataError, UsageError
+from streamvis.files import drafted, is_same
 from streamvis.messages import Array, Detections
 from streamvis.runners.detectors import Detector, open_detector
 from streamvis.runners.tables import Table
@@ -77,6 +77,8 @@ def track_clips(
     """Follow the people of each clip and write `out`/clips.csv; clips done before are kept."""
     clips = read_clips(data)
     check_there(data, clips)
+    if any(is_same(out / "clips.csv", one) for one in (data, data / "clips.csv")):
+        raise UsageError(f"--out {out}: its clips.csv is what is read; choose another directory")
     if any(clip.tracks for clip in clips):
         raise DataError(f"{data} lists people along tracks already; expected whole clips")
     people: list[ClipPerson] = []

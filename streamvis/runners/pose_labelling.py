@@ -52,7 +52,7 @@ def open_labels(
         streamvis=streamvis.__version__,
         date_created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return open_folder(out, origin, overwrite=overwrite)
+    return open_folder(out, origin, read=data, overwrite=overwrite)
 
 
 def label_poses(

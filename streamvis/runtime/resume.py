@@ -10,6 +10,7 @@ from streamvis.config import Pipeline, Publish
 from streamvis.errors import UsageError
 from streamvis.events.envelope import new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter
+from streamvis.files import is_same
 from streamvis.messages import Findings
 from streamvis.runtime import checkpoint, manifest
 from streamvis.runtime.checkpoint import CheckpointWriter
@@ -65,6 +66,8 @@ def claimed(
         yield RunStart(epoch=new_epoch())
         return
     with locked(out):
+        if on_used == "overwrite":
+            _check_kept(out, sources)
         wanted = manifest.manifest_of(pipeline, sources, new_epoch(), shard)
         start = _start(out, pipeline, wanted, on_used, serve)
         if start.finished is not None:
@@ -77,6 +80,17 @@ def claimed(
             yield start
         if _finished(out) is not None:
             keeper.remove()
+
+
+def _check_kept(out: Path, sources: Sequence[SourceSpec]) -> None:
+    """Raise UsageError for a source that is a file of the run which is to be replaced."""
+    for path in run_files(out):
+        for spec in sources:
+            if is_same(path, spec.uri):
+                raise UsageError(
+                    f"source '{spec.id}' is {path}, a file of the run in {out}, which {OVERWRITE} "
+                    f"would remove; choose another {OUT}"
+                )
 
 
 def _start(

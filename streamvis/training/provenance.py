@@ -34,7 +34,8 @@ REST = (  # further results that depend on the recipe
     *(f"{part}/*/{name}" for part in ("fold-*", "all") for name in ("*/log.jsonl", "maps-*/*")),
 )
 CACHES = (  # made of the data and of other networks, independent of the recipe
-    *("people/*", "clips/*.npy", "maps/*/*.maps", "maps/*/*.grey", "maps/*/*.json"),
+    *("people/key.txt", "people/crops.npy", "clips/*.npy"),
+    *("maps/*/*.maps", "maps/*/*.grey", "maps/*/*.json"),
 )
 R = TypeVar("R", bound=msgspec.Struct)
 MOST = 6  # differences that a message names

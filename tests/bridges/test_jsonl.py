@@ -176,6 +176,16 @@ def test_what_cannot_be_meant_is_refused(tmp_path, words, says):
     assert says in result.output
 
 
+def test_lines_are_not_written_into_their_log(tmp_path):
+    before = b"a log"
+    (tmp_path / "events.db").write_bytes(before)
+    words = ["bridge", "jsonl", "--log", str(tmp_path), "--to", str(tmp_path / "events.db")]
+    result = CliRunner().invoke(app, words)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "the lines would be written into the log" in result.stderr
+    assert (tmp_path / "events.db").read_bytes() == before
+
+
 def test_a_file_that_is_no_log_is_refused_and_not_waited_for(tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("hello")

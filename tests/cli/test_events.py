@@ -384,6 +384,8 @@ def test_a_replay_names_its_own_option_where_the_address_is_in_use(tmp_path):
     ("options", "code", "message"),
     [
         (["--out", "{}"], 2, "--out {} is a directory; expected a file"),
+        (["--out", "{}/events.db"], 2, "--out {}/events.db: the events would replace the log;"),
+        (["--format", "csv", "--out", "{}/events.db"], 2, "the events would replace the log"),
         (["--format", "csv", "--out", "{}"], 2, "is a directory; expected a file, such as"),
         (["--format", "mot", "--out", "{}/file"], 1, "{}/file cannot be written to: it is a file;"),
         (["--format", "mot", "--type", "track"], 2, "--format mot has the tracks alone"),

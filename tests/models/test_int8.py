@@ -105,3 +105,10 @@ def test_the_command_measures_on_a_folder(tmp_path):
     held = json.loads(out.read_text())
     assert held["pictures"] == 1
     assert held["ranges"]["backbone.body.blocks.0.project"][1] <= 6  # what relu6 leaves
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(find("person-lite").read_bytes())
+    command = ["train", "int8", str(weights), "--data", str(tmp_path), "--out", str(weights)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "the ranges would replace the weights" in result.stderr
+    assert weights.read_bytes() == find("person-lite").read_bytes()

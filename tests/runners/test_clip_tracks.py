@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from streamvis.cli.main import app
 from streamvis.datasets.clips import Clip, read_clips
 from streamvis.datasets.motchallenge import Rows, rows
-from streamvis.errors import DataError
+from streamvis.errors import DataError, UsageError
 from streamvis.runners import clip_tracks
 
 
@@ -91,6 +91,14 @@ def test_times_of_hours_are_written_to_the_microsecond(tmp_path):
     ]
     clip_tracks.write_people(tmp_path / "clips.csv", people)
     assert [(one.start_s, one.end_s) for one in read_clips(tmp_path)] == times
+
+
+def test_a_list_of_clips_is_not_replaced_by_that_of_their_people(folder):
+    before = (folder / "clips.csv").read_bytes()
+    for data in (folder, folder / "clips.csv"):
+        with pytest.raises(UsageError, match=r"its clips\.csv is what is read"):
+            clip_tracks.track_clips(data, folder, walkers, min_height=48, min_s=0.6)
+    assert (folder / "clips.csv").read_bytes() == before
 
 
 def test_clips_of_people_are_not_followed(folder, tmp_path):

@@ -50,6 +50,17 @@ PLACEMENT = Placement(
 )
 
 
+def test_a_source_of_the_run_that_is_to_be_replaced_is_not_removed(tmp_path):
+    run([source("a", 5)], tmp_path, "refuse")
+    video = tmp_path / "annotated.mp4"
+    video.write_bytes(b"film")
+    spec = SourceSpec(id="b", uri=str(video), kind="file")
+    with pytest.raises(UsageError, match=r"source 'b' is .*annotated.mp4, a file of the run in"):
+        run([spec], tmp_path, "overwrite")
+    assert video.read_bytes() == b"film"
+    assert (tmp_path / "events.db").exists()
+
+
 def source(name, frames, **options):
     options = {key: str(value) for key, value in options.items()}
     return SourceSpec(id=name, uri=f"toy:{frames}", kind="file", options=options)

@@ -5,7 +5,7 @@ annotations, so that the same command can resume and corrected annotations are n
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import msgspec
 
-from streamvis.errors import DataError, RunError
-from streamvis.files import replace
+from streamvis.errors import DataError, RunError, UsageError
+from streamvis.files import is_same, replace
 from streamvis.messages import Array
 from streamvis.parsing import read_text
 from streamvis.training.detector.annotation import PERSON, CocoAnnotation, CocoImage
@@ -142,11 +142,18 @@ class CocoFolder:
         return list(counts.values())
 
 
-def open_folder(root: Path, origin: LabelOrigin, *, overwrite: bool = False) -> CocoFolder:
+def open_folder(
+    root: Path, origin: LabelOrigin, *, read: Sequence[Path] = (), overwrite: bool = False
+) -> CocoFolder:
     """Open a new folder, or one that the same command has begun.
 
-    DataError when its annotations have another origin or were edited, unless `overwrite`.
+    read: the folders that labels are made of. UsageError where one of them is `root`. DataError
+    when its annotations have another origin or were edited, unless `overwrite`.
     """
+    if any(is_same(root, one) for one in read):
+        raise UsageError(
+            f"--out {root}: its labels are what is read, and would be replaced; choose another one"
+        )
     path = root / "annotations.json"
     if overwrite or not path.exists():
         folder = CocoFolder(root, CocoFile(info=origin))

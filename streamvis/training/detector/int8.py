@@ -9,7 +9,8 @@ from torch import Tensor
 
 from streamvis.datasets.coco import read_coco
 from streamvis.datasets.pictures import read_picture
-from streamvis.errors import DataError
+from streamvis.errors import DataError, UsageError
+from streamvis.files import is_same
 from streamvis.models.int8 import int8_path, measure_ranges, write_ranges
 from streamvis.models.weights import load_detector
 
@@ -27,6 +28,8 @@ def run(weights: str, data: Sequence[Path], pictures: int, out: Path | None, see
     model = load_detector(weights)
     assert model.source is not None
     target = out or int8_path(model.source)
+    if is_same(target, model.source):
+        raise UsageError(f"--out {out}: the ranges would replace the weights; choose another file")
     ranges = measure_ranges(model, _read([found[i] for i in order]))
     write_ranges(model.source, ranges, len(order), target)
     return target

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from streamvis.datasets import coco
-from streamvis.errors import DataError, RunError
+from streamvis.errors import DataError, RunError, UsageError
 from streamvis.messages import Detections
 from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotate
 from streamvis.training.detector.coco_folder import SAVE_EVERY, LabelOrigin, open_folder
@@ -30,6 +30,16 @@ FOUND = Detections(
         [np.pad(np.full((20, 20), 255, np.uint8), 4)] + 2 * [np.zeros((28, 28), np.uint8)]
     ),
 )
+
+
+def test_labels_are_not_replaced_by_those_that_are_made_of_them(tmp_path):
+    before = tmp_path / "annotations.json"
+    before.write_text("{}")
+    (tmp_path / "same").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "same"):
+        with pytest.raises(UsageError, match="its labels are what is read"):
+            open_folder(tmp_path, ORIGIN, read=[folder], overwrite=True)
+    assert before.read_text() == "{}"
 
 
 def add(folder, count: int, source: str = "a") -> None:
