@@ -201,7 +201,7 @@ def test_a_password_that_others_may_read_is_warned_of(tmp_path, capsys, mode):
 def camera(**how):
     """A camera that wants a login and then sends the pictures of a short film."""
     film = encode_film([np.full((64, 64, 3), 40 * n, np.uint8) for n in range(5)], fps=25)
-    with serving(Camera(films=[film], **how)) as server:
+    with serving(Camera(films=[film], fps=200, **how)) as server:
         yield f"rtsp://127.0.0.1:{server.port}/main"
 
 

@@ -23,6 +23,7 @@ from streamvis.sources.video import VideoSource
 
 FPS = 50  # real rate: twice that which the films declare, so that less time passes
 FRAME_US = 1_000_000 // FPS
+HURRIED = 200  # pictures a second, where no time is looked at
 Each = Callable[[VideoSource, Picture], None]
 
 
@@ -211,7 +212,7 @@ def test_a_camera_without_key_frames_is_given_up_with_what_to_do(monkeypatch):
 
 def test_the_size_may_change_in_the_middle_of_a_stream(film):
     larger = encode_film([np.pad(draw(n), ((0, 96), (0, 160), (0, 0))) for n in range(50)])
-    seen = watched(Camera(films=[film + larger], fps=FPS, close_after=100))
+    seen = watched(Camera(films=[film + larger], fps=HURRIED, close_after=100))
     assert [p.pixels.shape[:2] for p in seen.pictures] == [(96, 160)] * 50 + [(192, 320)] * 50
     assert seen.numbers == [n % 50 for n in range(100)]
     assert seen.source.errors == 0
@@ -375,7 +376,7 @@ def noisy(n: int):
 def kind(request):
     """A film of one kind, and its pictures when nothing is damaged: by capture time in ms."""
     film = encode_film([noisy(n) for n in range(100)], key_every=25, **KINDS[request.param])
-    clean = watched(Camera(films=[film], fps=50, close_after=100))
+    clean = watched(Camera(films=[film], fps=HURRIED, close_after=100))
     return request.param, film, clean
 
 
@@ -391,7 +392,7 @@ def test_pictures_after_lost_data_are_suspect_until_the_next_key_frame(kind, los
     name, film, clean = kind
     if name == "H.265" and "drop" in lost:
         pytest.skip("FFmpeg's decoder of H.265 does not notice a hole in the data of a picture")
-    seen = watched(Camera(films=[film], fps=50, spare=26, close_after=100, **lost))
+    seen = watched(Camera(films=[film], fps=HURRIED, spare=26, close_after=100, **lost))
     good = {p.media_us: p.pixels for p in clean.pictures}
     damaged = [
         p
@@ -414,7 +415,7 @@ def test_only_key_frames_are_decoded_until_the_next_one_after(film):
     def overload(source: VideoSource, picture: Picture) -> None:
         source.skip = "nonkey" if 30 <= picture.n < 110 else "none"
 
-    seen = watched(Camera(films=[film], fps=FPS, close_after=200), each=overload)
+    seen = watched(Camera(films=[film], fps=HURRIED, close_after=200), each=overload)
     given = [p.n for p in seen.pictures]
     assert given == [*range(31), 50, 75, 100, 125, *range(150, 200)]
     assert seen.numbers == [n % 50 for n in given]
@@ -429,7 +430,7 @@ def test_pictures_that_none_refers_to_are_skipped():
     def overload(source: VideoSource, picture: Picture) -> None:
         source.skip = "nonref" if 30 <= picture.n < 110 else "none"
 
-    seen = watched(Camera(films=[film], fps=FPS, close_after=200), each=overload)
+    seen = watched(Camera(films=[film], fps=HURRIED, close_after=200), each=overload)
     assert seen.numbers == [p.n % 50 for p in seen.pictures]
     assert 20 < seen.source.stats.skipped < 60
     assert len(seen.pictures) + seen.source.stats.skipped == 200
