@@ -22,7 +22,7 @@ from streamvis.events.log import LogReader
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "samples" / "plugin"
 PIPELINE = str(PLUGIN / "crowding.yaml")
-SCENE = "a=synthetic:walkers?people=6&seconds=4&fps=10&size=320x240&seed=5"
+SCENE = "a=synthetic:walkers?people=6&seconds=2.5&fps=10&size=320x240&seed=5"
 SET = ("detect.short_side=240", "detect.engine=torch", "crowding.near_heights=2")
 SETTINGS = [word for one in (*SET, "crowding.min_s=0.2") for word in ("--set", one)]
 PLACEMENT = """
