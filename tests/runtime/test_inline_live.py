@@ -102,12 +102,12 @@ def test_with_retry_s_0_a_camera_that_is_lost_ends_the_loop(film):
 
 def test_closing_while_a_camera_is_silent_takes_no_longer_than_read_s(film):
     with serving(Camera(films=[film])) as server:
-        running = frames(camera("a", server.url, read_s=4.0))
+        running = frames(camera("a", server.url, read_s=30.0))
         next(running)
         server.pause()
         began = time.monotonic()
         running.close()
-        assert time.monotonic() - began < 4.0
+        assert time.monotonic() - began < 30.0
         server.resume()
 
 

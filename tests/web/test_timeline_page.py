@@ -125,8 +125,9 @@ def test_wheel_drag_and_keys_move_the_stretch(browser, out):
         assert stretch_of(page) == (0, 20 * SECOND)
         point = at(page, 5, AXIS + 60)
         lanes.hover(position=point)
+        before = page.url
         page.mouse.wheel(0, -100)
-        page.wait_for_function("before => location.href !== before", arg=page.url)
+        page.wait_for_function("before => location.href !== before", arg=before)
         start, stop = stretch_of(page)
         assert stop - start < 15 * SECOND
         width = lanes.evaluate("one => one.clientWidth")
