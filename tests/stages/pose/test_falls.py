@@ -6,6 +6,7 @@ ones, and scores; people leave the picture and are seen in part.
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 
 import mannequin
 import numpy as np
@@ -103,6 +104,7 @@ def clipped(box: np.ndarray) -> np.ndarray:
     return np.clip(box, 0, [*SIZE, *SIZE])
 
 
+@cache  # of all cases that look at the same times
 def falling(seconds: float, towards: float, fall_s: float = 0.8) -> mannequin.Posed:
     """Stands for three seconds, then falls faster and faster, and lies."""
     share = np.clip((seconds - DOWN_S + fall_s) / fall_s, 0, 1) ** 2

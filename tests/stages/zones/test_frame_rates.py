@@ -1,6 +1,7 @@
 """One scene at several frame rates: the same events, at the same media time."""
 
 import math
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -53,7 +54,7 @@ def people_of(seed, count=8):
                 return None
             return Seen(float(foot[0]), float(foot[1]), float(foot[1] - head[1]))
 
-        return at
+        return cache(at)
 
     return {
         one.person.id: on_full_seconds(path(one)) for one in simulate(seed, count, SECONDS, camera)
