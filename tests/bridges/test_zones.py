@@ -43,7 +43,9 @@ from streamvis.stages.zones.events import (
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
 CODEC = Codec([TRACK_EVENTS, ZONE_EVENTS])
-SCHEMA = json.loads((Path(__file__).parent / "discovery.schema.json").read_text())
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parent / "discovery.schema.json").read_text())
+)
 CONFIG = "homeassistant/device/sv_a/config"
 SQUARE = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9))
 
@@ -275,7 +277,7 @@ def test_totals_of_a_line_and_their_corrections(log):
 
 def components(broker):
     payload = json.loads(broker.retained[CONFIG])
-    jsonschema.validate(payload, SCHEMA)
+    SCHEMA.validate(payload)
     return payload["components"]
 
 
@@ -324,7 +326,7 @@ def test_all_components_have_ids_of_their_own(tmp_path_factory, zones, lines):
         for source in ("a", "a_zone_b"):
             broker = Broker().take(mapped.messages(log.write(source, layout(zones, lines))))
             config = json.loads(broker.retained[f"homeassistant/device/sv_{source}/config"])
-            jsonschema.validate(config, SCHEMA)
+            SCHEMA.validate(config)
             ids += [one["unique_id"] for one in config["components"].values()]
     assert len(ids) == len(set(ids)) == 2 * (4 + 3 * len(zones) + 2 * len(lines))
 

@@ -119,7 +119,7 @@ def test_a_placement_loads_or_is_refused(file, tree):
     key=st.sampled_from(["detect.weights", "detect.every_s", "track", "track.", ".", "", "x.y"]),
     value=st.one_of(
         st.text(st.characters(exclude_categories=["C"]), max_size=20),
-        st.sampled_from(["2024-99-99", "[" * 2000, "*a", "!!x 1"]),
+        st.sampled_from(["2024-99-99", "[" * 1200, "*a", "!!x 1"]),
     ),
     tree=spoiled([{"stages": [{"name": "detect", "run": {"kind": "mask_rcnn"}}]}]),
 )
