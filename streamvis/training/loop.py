@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from streamvis.errors import DataError, ModelError
 from streamvis.files import drafted
 from streamvis.models.checkpoint_io import UNREADABLE, reason
+from streamvis.training.recipes import Amount, Positive
 
 B = TypeVar("B")
 Groups = list[tuple[list[nn.Parameter], float]]  # parameters and their peak learning rate
@@ -37,9 +38,9 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     steps: Annotated[int, Meta(ge=1)]
     warmup: Annotated[int, Meta(ge=0)] = 100  # steps of linear rise; a cosine falls to 0 after
-    weight_decay: float = 0.02
-    clip: float = 5.0  # largest norm of the gradient
-    average: float = 0.998  # decay of the averaged weights, which are the result
+    weight_decay: Amount = 0.02
+    clip: Positive = 5.0  # largest norm of the gradient
+    average: Annotated[float, Meta(ge=0, lt=1)] = 0.998  # decay of the averages, the result
     save_every: Annotated[int, Meta(ge=1)] = 100
 
     def rate(self, step: int) -> float:

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from streamvis.errors import ConfigError
+from streamvis.parsing import read_yaml
+from streamvis.shipped import find
 from streamvis.training.actions.recipe import ActionRecipe
 from streamvis.training.detector.recipe import DetectorRecipe
 from streamvis.training.recipes import read_recipe
+from streamvis.training.scenes.forecaster import ForecasterRecipe
 
 
 class Recipe(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,3 +55,28 @@ def test_a_fault_is_one_line_with_the_file_and_the_field(text, words, tmp_path):
 def test_an_unknown_name_is_refused_with_the_shipped_ones():
     with pytest.raises(ConfigError, match=r"nosuch: .*no training file of that name.*fight-off"):
         read_recipe(Path("nosuch"), DetectorRecipe)
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe", "change", "words"),
+    [
+        (DetectorRecipe, "fine-tune", "seed: -1", r"at `\$\.seed`"),
+        (DetectorRecipe, "fine-tune", "augment: {canvases: []}", r"at `\$\.augment\.canvases`"),
+        (DetectorRecipe, "fine-tune", "augment: {flip: 1.5}", r"at `\$\.augment\.flip`"),
+        (
+            DetectorRecipe,
+            "fine-tune",
+            "augment: {zoom: [2, 0.5]}",
+            r"`zoom` is 2 to 0\.5; expected",
+        ),
+        (DetectorRecipe, "fine-tune", "schedule: {steps: 9, average: 1}", r"schedule\.average`"),
+        (ActionRecipe, "fight-off", "augment: {scales: []}", r"at `\$\.augment\.scales`"),
+        (ForecasterRecipe, "street-forecast-0.2", "paces: []", r"at `\$\.paces`"),
+    ],
+)
+def test_values_that_no_training_can_have_are_refused(kind, recipe, change, words, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    whole = read_yaml(find(Path(recipe), "training file"), ConfigError)
+    path.write_text(yaml.safe_dump(whole | yaml.safe_load(change)))
+    with pytest.raises(ConfigError, match=words):
+        read_recipe(path, kind)

@@ -16,14 +16,15 @@ from streamvis.models.off import Modality, Off
 from streamvis.training.actions.clip_sampling import ClipFrames
 from streamvis.training.color_jitter import jitter_levels
 from streamvis.training.progress import progress
+from streamvis.training.recipes import Share
 
-Share = Annotated[float, Meta(ge=0, le=1)]
+Scales = Annotated[tuple[Annotated[float, Meta(gt=0, le=1)], ...], Meta(min_length=1)]
 
 
 class ClipAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a view may differ from its clip; all frames of a clip are changed alike."""
 
-    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # sides of crops, relative to the frame
+    scales: Scales = (1.0, 0.875, 0.75, 0.66)  # sides of crops, relative to the frame
     distort: Annotated[int, Meta(ge=0)] = 1  # steps in `scales` between height and width
     mirror: Share = 0.5
     light: Share = 0.2  # change of contrast, brightness and each colour

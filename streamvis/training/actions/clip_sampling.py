@@ -5,12 +5,11 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from streamvis.datasets.clips import Clip
 from streamvis.datasets.motchallenge import MOST_FRAMES, read_results
@@ -23,6 +22,7 @@ from streamvis.sources import open_source, resolve, whole
 from streamvis.sources.picture import Picture
 from streamvis.tracking.tubelets import Tubelet
 from streamvis.training.progress import progress
+from streamvis.training.recipes import Positive
 
 STACK = 5  # flows, or differences, of one sample
 SLACK_US = 1000  # a picture this much too early still counts for its time
@@ -37,9 +37,9 @@ class ClipSampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How clips are sampled: the size, the times and the modality."""
 
     size: tuple[int, int]  # height, width in px
-    every_s: Annotated[float, Meta(gt=0)]  # between two samples
+    every_s: Positive  # between two samples
     modality: Modality = "rgb"
-    step_s: Annotated[float, Meta(gt=0)] = 0.04  # between the pictures of one sample
+    step_s: Positive = 0.04  # between the pictures of one sample
     method: Method = "dis"
 
 

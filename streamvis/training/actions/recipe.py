@@ -62,7 +62,7 @@ from streamvis.training.actions.ridge import (
 )
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.pretrained import imagenet
-from streamvis.training.recipes import read_recipe
+from streamvis.training.recipes import Amount, Positive, Seed, read_recipe
 
 SPARSE = 7  # every 7th frame is used to estimate the deviation of maps
 FIRST = {  # kernels of the first layer, by trunk
@@ -93,8 +93,8 @@ class TrainingStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedule: Schedule
     clips: Annotated[int, Meta(ge=1)] = 16  # of a batch
     moments: Annotated[int, Meta(ge=2)] = 7  # frames of a clip
-    body: Annotated[float, Meta(ge=0)] = 0.0  # peak learning rate of the trunk; 0: frozen
-    heads: Annotated[float, Meta(gt=0)] = 1e-3
+    body: Amount = 0.0  # peak learning rate of the trunk; 0: frozen
+    heads: Positive = 1e-3
     frozen_blocks: Annotated[int, Meta(ge=0)] = 0  # first blocks that are never trained
 
 
@@ -117,7 +117,7 @@ class ActionRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     fit_to_taps: bool = False  # the OFF part starts scaled to the trunk's maps
     fusion: dict[str, float] = {}  # weights of streams; empty: the paper's
     precision: Literal["bf16", "fp32"] = "bf16"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Corpus(msgspec.Struct):

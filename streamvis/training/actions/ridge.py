@@ -20,15 +20,15 @@ from streamvis.messages import Array
 from streamvis.models.off import LEVELS, MotionClassifier, Off, Standardise
 from streamvis.training.actions.clip_augment import TrunkMaps
 from streamvis.training.progress import progress
+from streamvis.training.recipes import Positive
 
 FOLDS, TIMES = 5, 3  # of the inner cross-validation over sources, and its repetitions
-Strength = Annotated[float, Meta(gt=0)]
 
 
 class Ridge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The strengths of regularisation to choose from."""
 
-    strengths: Annotated[tuple[Strength, ...], Meta(min_length=1)] = (
+    strengths: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (
         0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0
     )  # fmt: skip
 

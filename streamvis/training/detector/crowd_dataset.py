@@ -6,12 +6,13 @@ an image changes coordinates only, never masks.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from streamvis.datasets.coco import ImageTruth, read_coco
@@ -19,10 +20,13 @@ from streamvis.datasets.pictures import read_picture
 from streamvis.messages import Array
 from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, to_bytes
 from streamvis.training.losses.detection import Targets
+from streamvis.training.recipes import Amount, Share, Span, check_span
 
 TALL_ENOUGH = 60  # px, least height of people who are pasted into other images
 MOST_PASTED = 4  # people pasted into one image
 GRID = 64  # cells a side of an instance's mask, over its whole box
+Side = Annotated[int, Meta(ge=64, le=4096)]  # px
+Canvases = Annotated[tuple[tuple[Side, Side], ...], Meta(min_length=1)]  # heights, widths
 
 
 class Instance(NamedTuple):
@@ -45,20 +49,23 @@ class AnnotatedImage(NamedTuple):
 class CanvasAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a canvas may differ from its image."""
 
-    canvases: tuple[tuple[int, int], ...] = ((384, 512), (448, 576), (512, 640))  # h, w
-    zoom: tuple[float, float] = (0.6, 2.0)  # of the scale at which the image just fills
-    flip: float = 0.5
-    brightness: float = 0.35
-    contrast: float = 0.35
-    saturation: float = 0.4
-    grey: float = 0.1
-    blur: float = 0.1
-    compress: float = 0.2
-    dark: float = 0.1  # chance of a dark image with noise
-    paste: float = 0.0  # chance of a person from another image in front, and of one more
-    cover: float = 0.0  # chance of a piece of another image in front of a person
-    mosaic: float = 0.0  # chance of four images on one canvas
-    min_side: float = 6.0  # px; smaller people are ignored
+    canvases: Canvases = ((384, 512), (448, 576), (512, 640))
+    zoom: Span = (0.6, 2.0)  # of the scale at which the image just fills
+    flip: Share = 0.5
+    brightness: Share = 0.35
+    contrast: Share = 0.35
+    saturation: Share = 0.4
+    grey: Share = 0.1
+    blur: Share = 0.1
+    compress: Share = 0.2
+    dark: Share = 0.1  # chance of a dark image with noise
+    paste: Share = 0.0  # chance of a person from another image in front, and of one more
+    cover: Share = 0.0  # chance of a piece of another image in front of a person
+    mosaic: Share = 0.0  # chance of four images on one canvas
+    min_side: Amount = 6.0  # px; smaller people are ignored
+
+    def __post_init__(self) -> None:
+        check_span("zoom", self.zoom)
 
     def reduced(self) -> "CanvasAugment":
         """Return the augmentation of the last steps, closer to real images (YOLOX, §2.1)."""

@@ -28,7 +28,7 @@ from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.detection import SampleCounts, Targets, detector_losses
 from streamvis.training.pretrained import fill_trunk, imagenet
 from streamvis.training.provenance import begin, begun_with
-from streamvis.training.recipes import read_recipe
+from streamvis.training.recipes import Amount, Seed, Share, read_recipe
 from streamvis.training.results import write_results
 
 CLASSES = 2  # person and background: what the losses are for
@@ -49,8 +49,8 @@ class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DetectorRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peak learning rates of AdamW."""
 
-    body: float = 1e-4
-    heads: float = 3e-4
+    body: Amount = 1e-4
+    heads: Amount = 3e-4
 
 
 class DetectorRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,10 +68,10 @@ class DetectorRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settle: Annotated[int, Meta(ge=0)] = 0  # last steps, with less augmentation
     # share of the start's weights in the result, a mean of these and of those that were trained,
     # which is better on data like neither (Wortsman et al. 2022, Robust fine-tuning, §3)
-    kept: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    kept: Share = 0.0
     sampling: tuple[int, int, int] = (256, 128, 16)  # anchors, proposals, masks of an image
     precision: Literal["bf16", "fp32"] = "bf16"
-    seed: int = 0
+    seed: Seed = 0
 
 
 def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> DetectorRecipe:

@@ -13,14 +13,16 @@ from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
+from streamvis.training.recipes import Amount
+
 
 class AngularLoss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the angular loss: the reading of the margin, its size, the angle, the weight."""
 
     reading: Literal["hinge", "smooth"] = "hinge"
     alpha: Annotated[float, Meta(gt=0, lt=90)] = 45.0  # degrees
-    margin: Annotated[float, Meta(ge=0)] = 0.2
-    weight: Annotated[float, Meta(ge=0)] = 1.0
+    margin: Amount = 0.2
+    weight: Amount = 1.0
 
 
 def angular_loss(vectors: Tensor, same: Tensor, other: Tensor, how: AngularLoss) -> Tensor:

@@ -17,6 +17,7 @@ from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.pose import MARGIN, crop_regions
 from streamvis.training.color_jitter import jitter_levels, maybe_blur, maybe_compress
+from streamvis.training.recipes import Amount, Share
 
 BORDER = 1.6  # of what is kept over the crop that the network is given
 FINEST = 1.5  # px kept for each px of that crop, at most
@@ -24,7 +25,6 @@ QUALITY = 92  # of JPEG
 LEAST = 2 * 2**0.5 * 10  # px, least height of what is kept
 PARTS = (np.arange(11), np.arange(7), np.arange(11, 17))  # upper half, head and shoulders, legs
 PART_CHANCES = (0.45, 0.25, 0.3)
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class PoseAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,10 +42,10 @@ class PoseAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lowest: Annotated[float, Meta(ge=8)] = 40.0  # px, least height at that resolution
     blur: Share = 0.1
     compress: Share = 0.1
-    contrast: float = 0.3
-    tint: float = 0.1
-    brightness: float = 30.0  # grey levels
-    gamma: float = 0.3
+    contrast: Share = 0.3
+    tint: Share = 0.1
+    brightness: Amount = 30.0  # grey levels
+    gamma: Amount = 0.3
 
 
 class KeptCrop(NamedTuple):

@@ -22,6 +22,7 @@ from streamvis.errors import DataError
 from streamvis.messages import KEYPOINTS, Array
 from streamvis.models.pose_lifting import LifterConfig, normalised
 from streamvis.parsing import read_text
+from streamvis.training.recipes import Amount, Share, Span, check_span
 
 LOWER_BODY = slice(11, 17)
 LIMBS = ((5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16), (0, 1, 2, 3, 4))
@@ -168,14 +169,17 @@ class LiftBatch(NamedTuple):
 class LiftAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How samples are changed: standard deviations and probabilities."""
 
-    turned: float = 0.5  # share that is seen by another camera
-    pitch_deg: float = 20.0
-    roll_deg: float = 3.0
-    distance_m: tuple[float, float] = (2.5, 25.0)
-    noise: float = 0.04  # of a point, in spreads of the person
-    limb: float = 0.15  # probability that a limb or the face is not seen
-    lower_body: float = 0.1
-    slower: float = 0.3  # share of samples of half of the rate
+    turned: Share = 0.5  # share that is seen by another camera
+    pitch_deg: Amount = 20.0
+    roll_deg: Amount = 3.0
+    distance_m: Span = (2.5, 25.0)
+    noise: Amount = 0.04  # of a point, in spreads of the person
+    limb: Share = 0.15  # probability that a limb or the face is not seen
+    lower_body: Share = 0.1
+    slower: Share = 0.3  # of samples, at half of the rate
+
+    def __post_init__(self) -> None:
+        check_span("distance_m", self.distance_m)
 
 
 def batches(

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import numpy as np
 import torch
-from msgspec import Meta
 from torch import Tensor, nn
 
 from streamvis.errors import ConfigError
@@ -26,19 +24,19 @@ from streamvis.training.pose.lift_data import (
 )
 from streamvis.training.pose.pose_critic import PoseCritic, reversed_gradient
 from streamvis.training.provenance import begin
-from streamvis.training.recipes import read_recipe
+from streamvis.training.recipes import Amount, Seed, read_recipe
 from streamvis.training.results import write_results
 
 
 class LiftLosses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weights of the terms of the loss, and peak learning rates of AdamW."""
 
-    points: Annotated[float, Meta(ge=0)] = 10.0  # of the distance to the learnt points, in metres
-    picture: Annotated[float, Meta(ge=0)] = 1.0  # of the distance in the picture, in spreads
-    critic: Annotated[float, Meta(ge=0)] = 0.1  # of the critic's gradient; 0: there is none
-    blur_m: Annotated[float, Meta(ge=0)] = 0.02  # noise on the poses that the critic sees
-    lifter_rate: float = 2e-3
-    critic_rate: float = 5e-4
+    points: Amount = 10.0  # of the distance to the learnt points, in metres
+    picture: Amount = 1.0  # of the distance in the picture, in spreads
+    critic: Amount = 0.1  # of the critic's gradient; 0: there is none
+    blur_m: Amount = 0.02  # noise on the poses that the critic sees
+    lifter_rate: Amount = 2e-3
+    critic_rate: Amount = 5e-4
 
 
 class LiftRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +49,7 @@ class LiftRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trust: Trust = Trust()
     change: LiftAugment = LiftAugment()
     losses: LiftLosses = LiftLosses()
-    seed: int = 0
+    seed: Seed = 0
 
 
 class LiftScores(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from streamvis.training.losses.pose import density_loss, heatmap_loss
 from streamvis.training.pose.dataset import PoseAugment, PoseBatch, batches, cut
 from streamvis.training.pretrained import fill_trunk, imagenet
 from streamvis.training.provenance import begin
-from streamvis.training.recipes import read_recipe
+from streamvis.training.recipes import Amount, Positive, Seed, Share, read_recipe
 from streamvis.training.results import write_results
 
 TRUNK = "backbone.body."  # names of a detector's trunk
@@ -35,8 +35,8 @@ ROUNDING = 1e-9  # of a sum of shares
 class PoseRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peak learning rates of AdamW."""
 
-    trunk: float = 3e-4  # of a light network, which has trained weights
-    rest: float = 2e-3
+    trunk: Amount = 3e-4  # of a light network, which has trained weights
+    rest: Amount = 2e-3
 
 
 class PoseRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,16 +53,16 @@ class PoseRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold_out: tuple[str, ...] = ()  # names of sources that are not trained on
     measured: bool = False  # train on all pictures that are labelled by hand, not on a third
     # of the crops drawn, by the beginnings of sources' names; all others are drawn alike
-    shares: dict[str, Annotated[float, Meta(ge=0, le=1)]] = {}
+    shares: dict[str, Share] = {}
     # weight of a point by hand; that of a teacher's is its probability
-    by_hand: Annotated[float, Meta(gt=0)] = 1.0
+    by_hand: Positive = 1.0
     least_points: Annotated[int, Meta(ge=1, le=17)] = 4  # of a person to train on
     frozen_blocks: Annotated[int, Meta(ge=0)] = 3  # of the trunk
     batch: Annotated[int, Meta(ge=2)] = 64
     rates: PoseRates = PoseRates()
     augment: PoseAugment = PoseAugment()
     precision: Literal["bf16", "fp32"] = "bf16"
-    seed: int = 0
+    seed: Seed = 0
 
 
 def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> PoseRecipe:

@@ -19,11 +19,11 @@ from streamvis.models.crops import crop
 from streamvis.models.onnx_reid import Teacher
 from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, to_bytes
 from streamvis.training.progress import progress
+from streamvis.training.recipes import Share
 from streamvis.training.reid.identity_boxes import IdentityBoxes
 
 BORDER = 0.125  # of a box's side, kept around it on either side for jitter to draw on
 KEY, CROPS = "key.txt", "crops.npy"  # the files of the cache
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class CropDataset(NamedTuple):
@@ -50,10 +50,10 @@ class CropAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     jitter: Annotated[float, Meta(ge=0, le=0.1)] = 0.1  # of each side of the box
     flip: Share = 0.5
-    brightness: float = 0.3
-    contrast: float = 0.3
-    saturation: float = 0.3
-    tint: float = 0.08  # of each channel, as between lamps
+    brightness: Share = 0.3
+    contrast: Share = 0.3
+    saturation: Share = 0.3
+    tint: Share = 0.08  # of each channel, as between lamps
     coarse: Share = 0.5  # chance of a lower resolution, as of a distant person
     lowest: Annotated[float, Meta(ge=8)] = 24.0  # px, least height at that resolution
     blur: Share = 0.15

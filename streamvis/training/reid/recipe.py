@@ -22,7 +22,7 @@ from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.reid import AngularLoss, angular_loss, relation_loss
 from streamvis.training.pretrained import eyes
 from streamvis.training.provenance import begin
-from streamvis.training.recipes import read_recipe
+from streamvis.training.recipes import Amount, Positive, Seed, read_recipe
 from streamvis.training.reid.crop_dataset import (
     BatchComposition,
     CropAugment,
@@ -43,16 +43,16 @@ SAMPLE = 1000  # crops whose distances are measured
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The weights of distillation from teachers."""
 
-    relations: Annotated[float, Meta(ge=0)] = 1.0  # weight of the similarities within a batch
-    temperature: Annotated[float, Meta(gt=0)] = 0.1  # of those similarities
-    vectors: Annotated[float, Meta(ge=0)] = 1.0  # weight of the vectors themselves
+    relations: Amount = 1.0  # weight of the similarities within a batch
+    temperature: Positive = 0.1  # of those similarities
+    vectors: Amount = 1.0  # weight of the vectors themselves
 
 
 class EmbedderRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peak learning rates of AdamW."""
 
-    body: float = 1e-3
-    head: float = 3e-3
+    body: Amount = 1e-3
+    head: Amount = 3e-3
 
 
 class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +67,7 @@ class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vector: Annotated[int, Meta(ge=1, le=4096)] | None = None
     standardise: bool | None = None
     hold_out: tuple[str, ...] = ()  # names of sequences and videos that are not trained on
-    every_s: Annotated[float, Meta(gt=0)] = 0.2  # between two crops of a person
+    every_s: Positive = 0.2  # between two crops of a person
     invented: SyntheticIdentities = SyntheticIdentities()
     batch: BatchComposition = BatchComposition()
     change: CropAugment = CropAugment()
@@ -76,7 +76,7 @@ class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rates: EmbedderRates = EmbedderRates()
     apart: Annotated[float, Meta(gt=0, lt=1)] = 0.75  # mean distance of people, for the tracker
     precision: Literal["bf16", "fp32"] = "bf16"
-    seed: int = 0
+    seed: Seed = 0
 
 
 def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> EmbedderRecipe:

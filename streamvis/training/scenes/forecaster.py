@@ -32,14 +32,12 @@ from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.segmentation import lovasz_softmax
 from streamvis.training.provenance import begin
-from streamvis.training.recipes import read_recipe
+from streamvis.training.recipes import Amount, Positive, Seed, Share, read_recipe
 from streamvis.training.results import write_results
 from streamvis.training.scenes import warp_calibrator
 from streamvis.training.scenes.feature_cache import FeatureCache, FeatureSequence, build_cache
 from streamvis.training.scenes.warp_calibrator import DrawSample, HeldOutEntropy
 
-Share = Annotated[float, Meta(ge=0, le=1)]
-Weight = Annotated[float, Meta(ge=0)]
 B = TypeVar("B")
 CHECKS = 200  # forecasts of held-out video that are scored, at most
 
@@ -47,16 +45,16 @@ CHECKS = 200  # forecasts of held-out video that are scored, at most
 class ForecasterLossWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The weights of the terms of a forecaster's loss."""
 
-    features: Weight = 1.0  # squared error of normalised maps: blended, regressed, warped
-    reading: Weight = 0.0  # divergence of the classes of the predicted map from those of the true
-    overlap: Weight = 0.0  # Lovász-softmax, against the classes of the true map
+    features: Amount = 1.0  # squared error of normalised maps: blended, regressed, warped
+    reading: Amount = 0.0  # divergence of the classes of the predicted map from those of the true
+    overlap: Amount = 0.0  # Lovász-softmax, against the classes of the true map
     read_from: Share = 0.0  # share of the steps after which `reading` and `overlap` are used
 
 
 class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A factor on the time between maps, which simulates faster or slower driving."""
 
-    times: Annotated[float, Meta(gt=0)]  # factor on the intervals of inference
+    times: Positive  # factor on the intervals of inference
     share: Share  # of samples
 
 
@@ -69,12 +67,12 @@ class ForecasterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     sampling: DriveSampling = DriveSampling()
     hold_out: tuple[str, ...] = ()  # videos that are scored and not trained on
     batch: Annotated[int, Meta(ge=2)] = 8
-    rate: Annotated[float, Meta(gt=0)] = 1e-3  # peak, of AdamW
+    rate: Positive = 1e-3  # peak, of AdamW
     loss: ForecasterLossWeights = ForecasterLossWeights()
     mirror: Share = 0.5
-    paces: tuple[Pace, ...] = (Pace(1.0, 1.0),)
+    paces: Annotated[tuple[Pace, ...], Meta(min_length=1)] = (Pace(1.0, 1.0),)
     precision: Literal["bf16", "fp32"] = "bf16"
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -246,7 +244,8 @@ def train(
 ) -> tuple[Forecaster | WarpCalibrator, HeldOutScores | HeldOutEntropy]:
     """Train on the videos of folders; return the averaged weights and their held-out scores."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
-    steps_of(recipe)  # raises before any video is read
+    for times in (1.0, *(pace.times for pace in recipe.paces)):
+        steps_of(recipe, times)  # raises before any video is read
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     segmenter = load_segmenter(weights, str(device)).requires_grad_(False)
     check_fit(recipe, segmenter)

@@ -22,6 +22,7 @@ from streamvis.datasets.classes import VOID
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.sources.listing import entries
+from streamvis.training.recipes import Share, Span, check_span
 
 UNKNOWN = 254  # in training labels: an out-of-distribution object; VOID: not known
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -29,8 +30,6 @@ LEAST, MOST = 0.007, 0.1  # share of the image that an object covers in evaluati
 BORDER = 0.1  # of an image's sides, taken for background by GrabCut
 MARGIN = 16  # px around an object whose colours it is matched to
 SOUGHT = 160  # px, the longer side of images that GrabCut works on
-
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class OutlierObject(NamedTuple):
@@ -55,11 +54,14 @@ class PasteAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pictures: Share = 0.8  # chance that an image gets any
     most: Annotated[int, Meta(ge=1, le=32)] = 4  # objects of one image
-    area: tuple[float, float] = (0.001, 0.1)  # share of the image, uniform on a log scale
+    area: Span = (0.001, 0.1)  # share of the image, uniform on a log scale
     whole: Share = 0.5  # objects in their own outline; others are cut in random shapes
     swap: Share = 0.3  # of those in their own outline, filled with another object's pixels
     match: Share = 0.6  # largest step towards the light and colours of the surroundings
     soft: Annotated[float, Meta(ge=0, le=8)] = 1.5  # px, widest blur of the outline
+
+    def __post_init__(self) -> None:
+        check_span("area", self.area)
 
 
 def read_objects(folder: Path) -> list[OutlierObject]:

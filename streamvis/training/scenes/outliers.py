@@ -8,12 +8,11 @@ these features stay valid.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 import torch
-from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +21,7 @@ from streamvis.errors import ConfigError, DataError
 from streamvis.models.checkpoint_io import read
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig, full_size
 from streamvis.models.weights import check, load_into
+from streamvis.training.recipes import Amount
 from streamvis.training.scenes.outlier_synthesis import (
     UNKNOWN,
     OutlierObject,
@@ -37,7 +37,7 @@ class OutlierTraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     way: Literal["head", "exposure"] = "head"
     learns: Literal["all", "head"] = "all"
-    weight: Annotated[float, Meta(ge=0)] = 0.2  # relative to the losses of classes
+    weight: Amount = 0.2  # relative to the losses of classes
     paste: PasteAugment = PasteAugment()
 
     def __post_init__(self) -> None:

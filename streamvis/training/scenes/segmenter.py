@@ -22,7 +22,7 @@ from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.segmentation import boundary_loss, boundary_weights, lovasz_softmax
 from streamvis.training.pretrained import fill_trunk, imagenet
 from streamvis.training.provenance import begin
-from streamvis.training.recipes import read_recipe
+from streamvis.training.recipes import Amount, Seed, Share, read_recipe
 from streamvis.training.results import names, write_results
 from streamvis.training.scenes.outlier_synthesis import OutlierObject
 from streamvis.training.scenes.outliers import (
@@ -44,16 +44,16 @@ Side = Annotated[int, Meta(ge=64, le=4096, multiple_of=32)]
 class SegmenterRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peak learning rates of AdamW."""
 
-    body: float = 2.5e-4
-    heads: float = 1e-3
+    body: Amount = 2.5e-4
+    heads: Amount = 1e-3
 
 
 class SegmenterLossWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The weights of the terms of a segmenter's loss."""
 
-    boundary: Annotated[float, Meta(ge=0)] = 0.25  # cross-entropy, whose pixel weights average 4
-    overlap: Annotated[float, Meta(ge=0)] = 1.0  # Lovász-softmax
-    rare: Annotated[float, Meta(ge=0, le=1)] = 0.25  # power of (mean share / share) of a class
+    boundary: Amount = 0.25  # cross-entropy, whose pixel weights average 4
+    overlap: Amount = 1.0  # Lovász-softmax
+    rare: Share = 0.25  # power of (mean share / share) of a class
 
 
 class SegmenterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +74,7 @@ class SegmenterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unlabelled: SelfTraining | None = None  # video that `start` labels is trained on as well
     settle: Annotated[int, Meta(ge=0)] = 0  # last steps, without mixed images
     precision: Literal["bf16", "fp32"] = "bf16"
-    seed: int = 0
+    seed: Seed = 0
 
 
 def load_recipe(path: Path) -> SegmenterRecipe:

@@ -29,10 +29,11 @@ from streamvis.models.inference.segmentation import SegmentationNetwork, acceler
 from streamvis.models.swiftnet import full_size
 from streamvis.models.weights import load_segmenter
 from streamvis.training.progress import progress
+from streamvis.training.recipes import Share
 
 LEVELS = 255  # of a probability, as it is kept
 UNLABELLED = 11  # of the files: CamVid's void
-Share = Annotated[float, Meta(ge=0, le=1)]
+Lines = Annotated[int, Meta(ge=64, le=2160)]
 
 
 class SelfTraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +41,7 @@ class SelfTraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     every: Annotated[int, Meta(ge=1)] = 2  # samples from one labelled picture to the next
     lag_s: Annotated[float, Meta(gt=0, le=2)] = 0.2  # between two samples; labels have to agree
-    lines: tuple[Annotated[int, Meta(ge=64, le=2160)], ...] = (288, 360, 448)  # heights looked at
+    lines: Annotated[tuple[Lines, ...], Meta(min_length=1)] = (288, 360, 448)  # heights looked at
     certain: Share = 0.9  # least probability of a class,
     share: Share = 0.5  # or less, for so large a share of the class's pixels,
     least: Share = 0.6  # but at least this

@@ -1,13 +1,12 @@
 """Batches of augmented crops of labelled street images."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
 import torch
-from msgspec import Meta
 from torch import Tensor
 
 from streamvis.datasets.classes import VOID, Classes
@@ -17,20 +16,22 @@ from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.inference.segmentation import resize_to_lines
 from streamvis.training.color_jitter import jitter_levels
-
-Share = Annotated[float, Meta(ge=0, le=1)]
+from streamvis.training.recipes import Share, Span, check_span
 
 
 class StreetAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a crop may differ from its image."""
 
-    scales: tuple[float, float] = (0.6, 2.0)  # smallest and largest zoom, even on a log scale
+    scales: Span = (0.6, 2.0)  # smallest and largest zoom, even on a log scale
     mirror: Share = 0.5
     light: Share = 0.4  # change of contrast, brightness and gamma
     tint: Share = 0.1  # change of each colour
     grey: Share = 0.05  # chance of no colour
     rare: Share = 0.4  # chance of a crop around a rare class
     mix: Share = 0.3  # chance of rare classes of another image on top
+
+    def __post_init__(self) -> None:
+        check_span("scales", self.scales)
 
 
 class StreetBatch(NamedTuple):
