@@ -67,7 +67,7 @@ def remove(source: Id, run: RunName = None) -> None:
     found = find_run(run)
     _change(found, Remove(source))
     deadline = time.monotonic() + ENDS_S
-    while any(s.id == source and s.state != "ended" for s in _sources(found)):
+    while _is_there(found, source):
         if time.monotonic() > deadline:
             raise RunError(f"source '{source}' has not ended within {ENDS_S:g} s; see the log")
         time.sleep(0.1)
@@ -107,6 +107,18 @@ def _sources(run: "RunFile") -> "list[ListedSource]":
 
     reply = ask(run, ListSources())
     return reply.sources if isinstance(reply, SourceList) else []
+
+
+def _is_there(run: "RunFile", source: str) -> bool:
+    """Whether a source of a run has not ended."""
+    from streamvis.runtime.control_files import is_living
+
+    try:
+        return any(s.id == source and s.state != "ended" for s in _sources(run))
+    except RunError:
+        if is_living(run):
+            raise
+        return False  # a run ends with its last source
 
 
 def _table(sources: "list[ListedSource]") -> "Table":

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from streamvis.cli.main import app
 from streamvis.errors import ConfigError
+from streamvis.runtime import control_client
+from streamvis.runtime.control import ListSources
 from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource
 
 
@@ -63,6 +65,20 @@ def test_sources_are_added_restarted_removed_and_added_again():
         ]
         assert run.specs["dock"].read_s == 2.0
         assert not run.ended
+
+
+def test_a_run_may_end_with_the_source_that_is_removed(monkeypatch):
+    ask = control_client.ask
+    with under_way(camera("gate")) as run:
+
+        def end_first(file, request):
+            if isinstance(request, ListSources):
+                run.close()
+            return ask(file, request)
+
+        monkeypatch.setattr(control_client, "ask", end_first)
+        result = call("remove", "gate")
+    assert (result.exit_code, result.stderr) == (0, "removed gate\n")
 
 
 def test_a_source_with_a_password_is_read_from_stdin():
