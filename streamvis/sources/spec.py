@@ -280,8 +280,12 @@ def _check_text(spec: SourceSpec) -> None:
 
 
 def _shown(label: str) -> str:
-    """The label as UTF-8 text: other bytes as escapes."""
-    return label.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    """The label as UTF-8 text: other bytes, and halves of surrogate pairs, as escapes."""
+    try:
+        text = label.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # a half that stands for no byte
+        text = label.encode(errors="backslashreplace")
+    return text.decode(errors="backslashreplace")
 
 
 def _configured(text: str, recursive: bool) -> Iterator[SourceSpec]:

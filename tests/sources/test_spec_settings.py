@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamvis.errors import SourceError, UsageError
@@ -118,6 +118,7 @@ TEXTS = st.text(st.characters(), max_size=20) | st.sampled_from(["0", "5", "tcp"
     st.sampled_from(HEADS) | TEXTS,
     st.lists(st.tuples(st.sampled_from(NAMES) | TEXTS, TEXTS), max_size=4),
 )
+@example("0", [("user", "/\ud800")])
 def test_any_settings_are_accepted_or_refused(head, settings):
     tail = "&".join("=".join(setting) for setting in settings)
     with suppress(UsageError, SourceError):
