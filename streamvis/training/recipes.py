@@ -12,6 +12,7 @@ from streamvis.shipped import find
 Share = Annotated[float, Meta(ge=0, le=1)]  # or a chance
 Amount = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Span = tuple[Positive, Positive]  # smallest and largest
 R = TypeVar("R")

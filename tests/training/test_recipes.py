@@ -71,6 +71,7 @@ def test_an_unknown_name_is_refused_with_the_shipped_ones():
         ),
         (DetectorRecipe, "fine-tune", "schedule: {steps: 9, average: 1}", r"schedule\.average`"),
         (ActionRecipe, "fight-off", "augment: {scales: []}", r"at `\$\.augment\.scales`"),
+        (ActionRecipe, "fight-off", "fusion: {frames: 1}", r"Invalid enum value .frames."),
         (ForecasterRecipe, "street-forecast-0.2", "paces: []", r"at `\$\.paces`"),
     ],
 )

@@ -203,7 +203,7 @@ def run(
     )
     wanted = [fold] if fold is not None else list(range(1, len(splits) + 1))
     trials = [_fold(recipe, corpus, splits[k - 1], out / f"fold-{k}", streams) for k in wanted]
-    base = Calibration(weights=dict(recipe.fusion)) if recipe.fusion else Calibration()
+    base = recipe.calibration()
     if final and fold is None and split is None:
         calibration = base  # only the network of rgb has one
         if trials and "rgb" in trials[0].streams:

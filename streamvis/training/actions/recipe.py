@@ -72,6 +72,8 @@ FIRST = {  # kernels of the first layer, by trunk
     "resnet50": "conv1.weight",
 }
 
+Stream = Literal["frame", "fine", "middle", "coarse"]
+
 
 class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The architecture of a network, without the actions, which the data decides."""
@@ -115,9 +117,14 @@ class ActionRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.1  # of labels
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.8  # before classifiers
     fit_to_taps: bool = False  # the OFF part starts scaled to the trunk's maps
-    fusion: dict[str, float] = {}  # weights of streams; empty: the paper's
+    fusion: dict[Stream, Amount] = {}  # weights of streams; empty: the paper's
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: Seed = 0
+
+    def calibration(self) -> Calibration:
+        """Return the fusion of streams before it is fitted."""
+        weights = {str(name): weight for name, weight in self.fusion.items()}
+        return Calibration(weights=weights) if weights else Calibration()
 
 
 class Corpus(msgspec.Struct):
@@ -162,8 +169,7 @@ def build(recipe: ActionRecipe, actions: Sequence[str], modality: Modality = "rg
     """Return the network before training, on its pretrained trunk."""
     torch.manual_seed(recipe.seed)
     model = Off(architecture_of(recipe, actions, modality))
-    if recipe.fusion:
-        model.calibration = Calibration(weights=dict(recipe.fusion))
+    model.calibration = recipe.calibration()
     model.drop.p = recipe.dropout
     if isinstance(model.guided, OffSubnetwork):
         model.guided.drop.p = recipe.dropout

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from streamvis.models import ops, roi_heads, rpn
 from streamvis.models.mask_rcnn import MaskRcnn
+from streamvis.training.recipes import Count
 
 IGNORED = -2
 NEGATIVE = -1
@@ -31,9 +32,9 @@ class Targets(NamedTuple):
 class SampleCounts(NamedTuple):
     """The numbers of anchors, proposals and masks of an image that enter the loss."""
 
-    anchors: int = 256
-    proposals: int = 128
-    masks: int = 16
+    anchors: Count = 256
+    proposals: Count = 128
+    masks: Count = 16
 
 
 def match(

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from streamvis.datasets.coco import check_distinct
@@ -24,6 +25,7 @@ from streamvis.models.pose_lifting import LifterConfig, normalised
 from streamvis.parsing import read_text
 from streamvis.training.recipes import Amount, Share, Span, check_span
 
+Points = Annotated[int, Meta(ge=0, le=KEYPOINTS)]
 LOWER_BODY = slice(11, 17)
 LIMBS = ((5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16), (0, 1, 2, 3, 4))
 
@@ -71,9 +73,9 @@ class LiftRows:
 class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of whom a pose is learnt: what the labels say of them."""
 
-    presence: float = 0.9  # least probability of a person
-    whole: int = 13  # least number of sure points of a person whose 3D pose is learnt
-    part: int = 6  # least number of sure points of one who is learnt from without it
+    presence: Share = 0.9  # least probability of a person
+    whole: Points = 13  # least number of sure points of a person whose 3D pose is learnt
+    part: Points = 6  # least number of sure points of one who is learnt from without it
 
 
 def read_rows(folders: Sequence[Path], architecture: LifterConfig, trust: Trust) -> LiftRows:

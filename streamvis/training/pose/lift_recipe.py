@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from streamvis.errors import ConfigError
@@ -24,8 +26,10 @@ from streamvis.training.pose.lift_data import (
 )
 from streamvis.training.pose.pose_critic import PoseCritic, reversed_gradient
 from streamvis.training.provenance import begin
-from streamvis.training.recipes import Amount, Seed, read_recipe
+from streamvis.training.recipes import Amount, Count, Seed, read_recipe
 from streamvis.training.results import write_results
+
+Batch = tuple[Count, Annotated[int, Meta(ge=0)]]
 
 
 class LiftLosses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +49,7 @@ class LiftRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     architecture: str
     schedule: Schedule
     hold_out: tuple[str, ...] = ()  # sources that are not trained on, and scored at the end
-    batch: tuple[int, int] = (192, 64)  # samples with a pose to learn, and without
+    batch: Batch = (192, 64)  # samples with a pose to learn, and without
     trust: Trust = Trust()
     change: LiftAugment = LiftAugment()
     losses: LiftLosses = LiftLosses()
