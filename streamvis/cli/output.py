@@ -1,10 +1,12 @@
 """Printing: data on stdout as text, JSON or a table; messages and errors on stderr."""
 
 import errno
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -77,10 +79,25 @@ def command(
     """Register a function as a command whose errors are reported."""
 
     def register(function: Callable[P, None]) -> Callable[P, None]:
-        app.command(name, help=_paragraphs(function))(reported_errors()(function))
+        @reported_errors()
+        @wraps(function)
+        def run(*arguments: P.args, **options: P.kwargs) -> None:
+            _check_finite(options)
+            function(*arguments, **options)
+
+        app.command(name, help=_paragraphs(function))(run)
         return function
 
     return register
+
+
+def _check_finite(options: Mapping[str, object]) -> None:
+    """Raise UsageError for a number that is infinite, or none, which passes limits of options."""
+    for name, value in options.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, float) and not math.isfinite(one):
+                option = name.strip("_").replace("_", "-")
+                raise UsageError(f"--{option} {one}: expected a finite number")
 
 
 def _paragraphs(function: Callable[P, None]) -> str:

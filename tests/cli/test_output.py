@@ -5,8 +5,10 @@ import json
 import cv2
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from streamvis.cli.output import check_writable, put_result, write_png
+from streamvis.cli.output import check_writable, command, put_result, write_png
 from streamvis.errors import UsageError
 from streamvis.runners.tables import Table
 
@@ -25,6 +27,20 @@ def test_png_files_are_rgb(tmp_path, capsys):
     write_png(tmp_path / "a.png", image)
     assert (cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_COLOR_RGB) == image).all()
     assert capsys.readouterr().err == f"wrote {tmp_path / 'a.png'}\n"
+
+
+@pytest.mark.parametrize("options", [["--every=inf"], ["--every=1", "--at-s=2", "--at-s=nan"]])
+def test_an_infinite_number_is_refused_by_the_name_of_its_option(options):
+    app = typer.Typer()
+
+    @command(app)
+    def look(every: float = 1.0, at_s: list[float] | None = None) -> None:
+        raise AssertionError((every, at_s))
+
+    found = CliRunner().invoke(app, options)
+    name, value = options[-1].split("=")
+    assert found.exit_code == 2
+    assert found.stderr == f"streamvis: {name} {value}: expected a finite number\n"
 
 
 def test_a_result_is_json_or_tables_and_lines(capsys):
