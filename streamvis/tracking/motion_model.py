@@ -16,13 +16,16 @@ def walk_on(
     """Predict states x (N, 6) and covariances P (N, 6, 6) by `dt` s, at constant velocity.
 
     On the ground, people grow in the picture as they come nearer. In the image it is not known who
-    does, so that all sizes drift more.
+    does, so that all sizes drift more; but who walks in depth moves less there than who walks
+    across, unless the camera moves.
     """
     body, scale = space.body(x), space.log_scale(x)
     F = np.eye(6)
     F[:4, :4], unit = kalman.constant_velocity(dt)
+    across_down = parameters.fixed_acceleration if space.foreshortened else parameters.acceleration
+    root = np.tile(body[:, None] * across_down * np.ones(2), 2)  # (N, 4)
     Q = np.zeros((len(x), 6, 6))
-    Q[:, :4, :4] = (parameters.acceleration * body)[:, None, None] ** 2 * unit
+    Q[:, :4, :4] = root[:, :, None] * root[:, None, :] * unit
     drift = parameters.size_drift if scale is None else parameters.ground_size_drift
     Q[:, [4, 5], [4, 5]] = np.square(drift) * dt
     x, P = kalman.predict(x, P, F, Q)

@@ -59,7 +59,8 @@ def newborn_tracks(
     new = track_array.blank(len(own), width)
     new.x[:, MEASURED] = at.z[own]
     new.P[:] = H_STATE.T @ at.R[own] @ H_STATE
-    new.P[:, [2, 3], [2, 3]] = (parameters.speed * space.body(new.x))[:, None] ** 2
+    speed = parameters.fixed_speed if space.foreshortened else parameters.speed
+    new.P[:, [2, 3], [2, 3]] = (space.body(new.x)[:, None] * speed) ** 2
     new.r = born[own]
     new.first_us[:] = new.seen_us[:] = new.look_us[:] = media_us
     return new

@@ -63,17 +63,18 @@ def choose_space(source: SourceInfo, setting: Literal["auto", "image", "ground"]
 
 
 def make_space(
-    source: SourceInfo, name: Space, size: tuple[int, int], *, metric: bool
+    source: SourceInfo, name: Space, size: tuple[int, int], *, metric: bool, fixed: bool
 ) -> StateSpace:
     """Return the state space of a source for frames of this size.
 
     metric: in the image, too, tracks have positions on the source's ground plane.
+    fixed: the camera does not move.
     """
     if source.ground_plane is None or (name == "image" and not metric):
-        return ImageSpace()
+        return ImageSpace(fixed=fixed)
     back = np.diag([source.width / size[0], source.height / size[1], 1])
     plane = GroundSpace(np.array(source.ground_plane).reshape(3, 3) @ back, *size)
-    return plane if name == "ground" else ImageSpace(plane)
+    return plane if name == "ground" else ImageSpace(plane, fixed=fixed)
 
 
 def gate_size(homography: Array, width: int, height: int) -> float:

@@ -17,6 +17,7 @@ MEASURED = [0, 1, 4, 5]  # measured components of the state
 H_STATE = np.eye(6)[MEASURED]  # (4, 6)
 
 SIGMA_ANCHOR = 0.035  # of the box height: noise of a detected edge
+SIGMA_HEAD = 0.05  # of the upper edge, in the image of a fixed camera
 SIGMA_SIZE = 0.12  # noise of log w and log h
 SIGMA_COVERED = 0.5  # added to both for a fully occluded person
 FLOOR_M = 0.1  # m: unevenness of the ground, error of the homography
@@ -51,6 +52,10 @@ class StateSpace(Protocol):
 
     @property
     def name(self) -> Literal["image", "ground"]: ...
+
+    @property
+    def foreshortened(self) -> bool:
+        """Whether people who walk in depth move less than people who walk across."""
 
     @property
     def vague(self) -> float:
@@ -90,14 +95,15 @@ class StateSpace(Protocol):
 class ImageSpace:
     """The anchor is the middle of the upper edge: heads are occluded less often than feet.
 
-    With a ground plane the foot points of tracks are projected to it.
+    With a ground plane the foot points of tracks are projected to it. A fixed camera sees people
+    walk at about constant speeds, slower in depth than across; a moving one adds its own motion.
     """
 
     name: Literal["image"] = "image"
     vague = 0.13  # about a third of a box's width
 
-    def __init__(self, plane: "GroundSpace | None" = None) -> None:
-        self.plane = plane
+    def __init__(self, plane: "GroundSpace | None" = None, *, fixed: bool = True) -> None:
+        self.plane, self.foreshortened = plane, fixed
 
     def measure(self, boxes: Array, hidden: Array, clipped: Array | None = None) -> Measurements:
         size = boxes[:, 2:] - boxes[:, :2]
@@ -106,7 +112,8 @@ class ImageSpace:
         z[:, 1] = boxes[:, 1]
         z[:, 2:] = np.log(size)
         R = np.zeros((len(z), 4, 4))
-        R[:, 0, 0] = R[:, 1, 1] = (SIGMA_ANCHOR * size[:, 1]) ** 2
+        head = SIGMA_HEAD if self.foreshortened else SIGMA_ANCHOR
+        R[:, [0, 1], [0, 1]] = (size[:, 1:] * [SIGMA_ANCHOR, head]) ** 2
         R[:, 2, 2] = R[:, 3, 3] = _size_variance(hidden)
         if clipped is not None and clipped.any():
             R += _clipped_noise(clipped, size, ANCHOR_BY_EDGE)
@@ -156,6 +163,7 @@ class GroundSpace:
     """The anchor is the foot point on the ground, in metres."""
 
     name: Literal["ground"] = "ground"
+    foreshortened = False
     vague = 0.3  # about half a metre, the distance of people side by side
 
     def __init__(self, homography: Array, width: int, height: int) -> None:

@@ -78,12 +78,12 @@ class Tracker:
     def __init__(self, source: SourceInfo, config: TrackerSettings) -> None:
         self.source, self.config = source, config
         self.size = (source.width, source.height)
-        self.space = self._space(choose_space(source, config.space).space)
         self._nil = existence.logit(np.array(config.birth_score))
         self.tracks = track_array.blank(0, 0)
         self.lost = track_array.blank(0, 0)  # may be re-identified
         self.likeness = AppearanceLikelihood()
         self.camera = CameraState(width=source.width, height=source.height)
+        self.space = self._space(choose_space(source, config.space).space)
         self.next_id = 1
         self.now_us: int | None = None
         self.looked_us: int | None = None  # media time of the last detections
@@ -196,12 +196,12 @@ class Tracker:
             was = _decoder.decode(state)
         except msgspec.DecodeError as error:
             raise DataError(f"not the state of a tracker ({len(state)} bytes): {error}") from None
-        self.space = self._space(was.space or self.space.name)
         if was.size != self.size:
             self.resize(*was.size)
         self.tracks = track_array.unpack(was.tracks, was.width)
         self.lost = track_array.unpack(was.lost, was.width)
         self.likeness, self.camera = was.likeness, was.camera
+        self.space = self._space(was.space or self.space.name)
         self.next_id = was.next_id
         self.now_us, self.looked_us = was.now_us, was.looked_us
         self.clutter, self.refused = was.clutter, was.refused
@@ -209,7 +209,12 @@ class Tracker:
 
     def _space(self, name: Space) -> StateSpace:
         metric = self.config.space != "image"
-        return make_space(self.source, name, self.size, metric=metric)
+        return make_space(self.source, name, self.size, metric=metric, fixed=not self._moving)
+
+    @property
+    def _moving(self) -> bool:
+        setting = self.config.camera
+        return setting == "moving" or (setting == "auto" and self.camera.moving)
 
     def _coasted(self, view: PredictedBoxes, ended: list[int], held: Array | None = None) -> Tracks:
         links = without_detections(len(self.tracks))
@@ -237,9 +242,11 @@ class Tracker:
         if not credible(motion.warp):
             self.refused_motions += 1
             return
+        before = self._moving
         self.camera = self.camera.update(motion, dt)
-        moving = self.config.camera == "moving" or self.camera.moving
-        if moving and self.config.camera != "fixed":
+        if self._moving != before:
+            self.space = self._space(self.space.name)
+        if self._moving:
             for one in (self.tracks, self.lost):
                 one.x, one.P = self.space.shifted(one.x, one.P, motion.warp)
 

@@ -25,13 +25,14 @@ def simulate(side=6, frames=40, noise=1.0, hidden=range(0), seed=0):
     grid = np.stack(np.meshgrid(*[np.linspace(1500, SIZE - 1500, side)] * 2), axis=-1)
     x = np.zeros((n, 6))
     x[:, :2] = grid.reshape(-1, 2)
-    x[:, 2:4] = PARAMETERS.speed * HEIGHT * rng.normal(size=(n, 2))
+    x[:, 2:4] = HEIGHT * np.array(PARAMETERS.fixed_speed) * rng.normal(size=(n, 2))
     x[:, 4:] = np.log([0.4 * HEIGHT, HEIGHT])
     F, unit = kalman.constant_velocity(1 / FPS)
     boxes, found = [], []
     for frame in range(1, frames + 1):
         push = rng.normal(size=(n, 4)) @ np.linalg.cholesky(unit).T
-        x[:, :4] = x[:, :4] @ F.T + PARAMETERS.acceleration * np.exp(x[:, 5:]) * push
+        push *= np.exp(x[:, 5:]) * np.tile(PARAMETERS.fixed_acceleration, 2)
+        x[:, :4] = x[:, :4] @ F.T + push
         x[:, 4:] += PARAMETERS.size_drift / np.sqrt(FPS) * rng.normal(size=(n, 2))
         boxes.append(SPACE.boxes(x))
         root = np.sqrt(np.diagonal(SPACE.measure(boxes[-1], np.zeros(n)).R, axis1=1, axis2=2))
@@ -66,7 +67,7 @@ def test_detections_of_twice_the_noise_are_seen_as_such():
     assert found.nis.mean > 2
     assert found.groups["all"].nees.mean > 2
     for one in found.components.values():
-        assert one.detections == pytest.approx(4, rel=0.2)
+        assert one.detections == pytest.approx(4, rel=0.25)  # the gate cuts their tails off
 
 
 def test_a_track_that_is_not_seen_is_compared_with_whom_it_followed():

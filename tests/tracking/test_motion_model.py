@@ -67,6 +67,22 @@ def test_on_the_ground_people_grow_as_they_come_nearer_and_in_the_image_they_kee
             )
 
 
+@pytest.mark.parametrize(
+    ("camera", "across", "down"),
+    [("fixed", (0.2 * 90) ** 2, (0.1 * 90) ** 2), ("moving", (0.25 * 90) ** 2, (0.25 * 90) ** 2)],
+)
+def test_a_fixed_camera_sees_people_change_their_pace_less_in_depth(camera, across, down):
+    space = tracker("image", camera=camera).space
+    x = np.array([[100.0, 200, 30, -10, 3, np.log(90)]])
+    _, P = walk_on(x, np.zeros((1, 6, 6)), 2.0, space, PARAMETERS)
+    by_axis = P[0, :4, :4].reshape(2, 2, 2, 2)  # place or velocity, axis, the same again
+    for axis, density in enumerate((across, down)):
+        np.testing.assert_allclose(
+            by_axis[:, axis, :, axis], density * np.array([[8 / 3, 2], [2, 2]])
+        )
+    assert not by_axis[:, 0, :, 1].any()
+
+
 def test_who_stands_still_stays_where_they_are_and_may_set_out_at_any_time():
     x = np.array([[100.0, 200, 30, -10, 3, 4]])
     P = np.diag([1.0, 1, 25, 25, 0.01, 0.01])[None]

@@ -51,6 +51,13 @@ def test_noise_in_the_image_is_in_proportion_to_the_height():
     np.testing.assert_allclose(large[2:, 2:], small[2:, 2:])
 
 
+def test_a_fixed_camera_sees_the_sides_of_people_better_than_their_heads():
+    one = np.array([[0, 0, 40, 100.0]])
+    fixed, moving = (ImageSpace(fixed=it).measure(one, np.zeros(1)).R[0] for it in (True, False))
+    np.testing.assert_allclose(np.sqrt(np.diagonal(fixed)), [3.5, 5, 0.12, 0.12])
+    np.testing.assert_allclose(np.sqrt(np.diagonal(moving)), [3.5, 3.5, 0.12, 0.12])
+
+
 def test_noise_on_the_ground_is_that_of_projected_samples():
     one = np.array([[300, 200, 340, 320.0]])
     rng = np.random.default_rng(0)

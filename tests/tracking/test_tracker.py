@@ -468,10 +468,10 @@ def motion_of(view, before):
     return Motion(warp=np.column_stack([z / z0 * np.eye(2), b - z / z0 * b0]), support=0.8)
 
 
-def carried(follow, views, told=True, seed=1):
+def carried(follow, views, told=True, seed=1, start=0):
     """Three walkers seen by a camera: Tracks of each frame, their boxes as a fixed one has them."""
-    rng = np.random.default_rng(seed)
-    for k, (z, b) in enumerate(views):
+    for k, (z, b) in list(enumerate(views))[start:]:
+        rng = np.random.default_rng([seed, k])
         feet = [(180 + 3 * k, 300), (300 - 2 * k, 330), (420, 290 + k)]
         boxes = np.array([person(*foot, 70.0) for foot in feet])
         boxes = z * (boxes + rng.normal(0, 1, boxes.shape)) + np.tile(b, 2)
@@ -496,11 +496,31 @@ def test_a_camera_that_moves_sees_the_same_people_when_it_says_how():
 def test_a_shift_of_the_picture_changes_nothing_but_the_place():
     """Exactly: without zoom all noise stays as large as it was."""
     views = [(1.0, b) for _, b in panned(30)]
-    fixed = carried(tracker(), [(1.0, np.zeros(2))] * len(views))
-    for (a, _), (b, boxes) in zip(fixed, carried(tracker(camera="moving"), views), strict=True):
+    still = carried(tracker(camera="moving"), [(1.0, np.zeros(2))] * len(views))
+    for (a, _), (b, boxes) in zip(still, carried(tracker(camera="moving"), views), strict=True):
         assert a.ids.tolist() == b.ids.tolist()
         np.testing.assert_allclose(boxes, a.boxes, atol=1e-3)
         np.testing.assert_allclose(b.covariance, a.covariance, rtol=1e-4)
+
+
+def test_a_successor_knows_that_the_camera_moves():
+    views = panned(30, frames=20)
+    follow, states, expected = tracker(camera="auto"), [], []
+    for tracks, _ in carried(follow, views):
+        states.append(follow.state())
+        expected.append(encode_part(tracks))
+    moves = [not one.space.foreshortened for one in map(restored, states)]
+    assert moves == sorted(moves)
+    assert set(moves) == {False, True}
+    for cut, state in enumerate(states[:-1], 1):
+        views_left = list(carried(restored(state), views, start=cut))
+        assert [encode_part(tracks) for tracks, _ in views_left] == expected[cut:]
+
+
+def restored(state, **changes):
+    follow = tracker(**changes)
+    follow.restore(state)
+    return follow
 
 
 @pytest.mark.parametrize("camera", ["fixed", "auto"])
