@@ -352,17 +352,11 @@ class Tracker:
         detectable = self.config.p_detect * self._observable(view)
         p_detect = detectable * (1 - tracks.hidden)
         if self.config.mode == "gnn_embed" and looks is not None:
+            gain = self._gain(view, found, looks.vectors, media_us)
             after = filters.assign(
-                tracks.x,
-                tracks.P,
-                tracks.r,
-                at.z,
-                at.R,
-                H_STATE,
-                p_detect=p_detect,
-                p_gate=PARAMETERS.p_gate,
-                gain=self._gain(view, found, looks.vectors, media_us),
-            )
+                tracks.x, tracks.P, tracks.r, at.z, at.R, H_STATE,
+                p_detect=p_detect, p_gate=PARAMETERS.p_gate, gain=gain,
+            )  # fmt: skip
         else:
             after = self._jipda(view, found, looks, p_detect, media_us)
         tracks.x, tracks.P = after.x, after.P
