@@ -23,7 +23,7 @@ def walk_on(
     F = np.eye(6)
     F[:4, :4], unit = kalman.constant_velocity(dt)
     across_down = parameters.fixed_acceleration if space.foreshortened else parameters.acceleration
-    root = np.tile(body[:, None] * across_down * np.ones(2), 2)  # (N, 4)
+    root = np.outer(body, np.resize(across_down, 4))  # (N, 4), of both positions and velocities
     Q = np.zeros((len(x), 6, 6))
     Q[:, :4, :4] = root[:, :, None] * root[:, None, :] * unit
     drift = parameters.size_drift if scale is None else parameters.ground_size_drift
