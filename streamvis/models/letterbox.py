@@ -1,6 +1,6 @@
-"""A picture scaled into the fixed input of a network, with the rest filled in grey.
+"""A picture scaled into the input of a network, with the rest filled in grey.
 
-canvas = Canvas(416, 416, centred=False, bgr=True)
+canvas = Canvas((416, 416), centred=False, bgr=True)
 fit = canvas.put(picture)  # canvas.pixels is what the network gets
 boxes = fit.to_picture(boxes)  # from pixels of the canvas to those of the picture
 """
@@ -12,13 +12,14 @@ import numpy as np
 
 from streamvis.messages import Array
 
+Size = tuple[int, int]  # height and width, px
 GREY = 114  # of the pixels beside the picture, as the networks were trained
 
 
 class Fit(NamedTuple):
     """The place of a picture in a canvas."""
 
-    picture: tuple[int, int]  # height and width, px
+    picture: Size
     height: int  # of the scaled picture
     width: int
     top: int
@@ -36,34 +37,52 @@ class Fit(NamedTuple):
         return np.clip(moved, 0, np.array([width, height] * 2, np.float32))
 
 
-def fit_into(picture: tuple[int, int], canvas: tuple[int, int], *, centred: bool) -> Fit:
-    """Return the place of a picture (height, width) that is scaled to touch two sides of a canvas.
+def scaled_size(picture: Size, largest: Size, *, exact: bool) -> Size:
+    """Return the size of a picture that is scaled to touch two sides of the largest canvas.
 
-    Sizes and margins are rounded as YOLOX does (upper left corner), or YOLOv8 (centred).
+    Sizes are rounded as YOLOv8 does (`exact`, to the nearest pixel), or YOLOX (down).
     """
-    (h, w), (height, width) = picture, canvas
+    (h, w), (height, width) = picture, largest
     ratio = min(height / h, width / w)
-    nearest = round if centred else int
-    size = max(1, min(nearest(h * ratio), height)), max(1, min(nearest(w * ratio), width))
-    if not centred:
-        return Fit(picture, *size, 0, 0)
-    return Fit(picture, *size, (height - size[0]) // 2, (width - size[1]) // 2)
+    rounded = round if exact else int
+    return max(1, min(rounded(h * ratio), height)), max(1, min(rounded(w * ratio), width))
+
+
+def smallest_canvas(picture: Size, largest: Size, step: int, *, exact: bool) -> Size:
+    """Return the least size, in multiples of `step`, that holds the scaled picture."""
+    height, width = scaled_size(picture, largest, exact=exact)
+    return -(-height // step) * step, -(-width // step) * step
 
 
 class Canvas:
     """The input memory of a network, in which each picture replaces the one before."""
 
-    def __init__(self, height: int, width: int, *, centred: bool, bgr: bool) -> None:
-        """`bgr`: the network takes blue first."""
-        self.pixels = np.full((height, width, 3), GREY, np.uint8)
+    def __init__(
+        self,
+        size: Size,
+        *,
+        centred: bool,
+        bgr: bool,  # the network takes blue first
+        largest: Size | None = None,  # canvas whose sides the scaled picture touches; none: this
+    ) -> None:
+        self.pixels = np.full((*size, 3), GREY, np.uint8)
+        self.size = size
+        self.largest = largest or size
         self.centred = centred
         self.bgr = bgr
         self._fit: Fit | None = None
 
+    def fit(self, picture: Size) -> Fit:
+        """Return the place of a picture: in the middle, or at the upper left corner."""
+        height, width = scaled_size(picture, self.largest, exact=self.centred)
+        if not self.centred:
+            return Fit(picture, height, width, 0, 0)
+        top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
+        return Fit(picture, height, width, top, left)
+
     def put(self, picture: Array) -> Fit:
         """Scale a picture (H, W, 3) uint8 RGB into the canvas; return its place."""
-        canvas = self.pixels.shape[0], self.pixels.shape[1]
-        fit = fit_into((picture.shape[0], picture.shape[1]), canvas, centred=self.centred)
+        fit = self.fit((picture.shape[0], picture.shape[1]))
         if fit != self._fit:
             self.pixels[:] = GREY
             self._fit = fit

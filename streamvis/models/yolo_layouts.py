@@ -47,7 +47,7 @@ def find_layout(
     Raises WeightsError, which says what was found and expected, when no layout fits, or another
     than the one that is named.
     """
-    cells = len(grid(*size))
+    cells = cell_count(*size)
     fitting = {}
     if len(shape) == 3 and shape[0] == 1 and shape[1] == cells and shape[2] > 5:
         fitting["yolox"] = Layout("yolox", shape[2] - 5, bgr=True, scale=1.0, centred=False)
@@ -154,6 +154,11 @@ def suppress(boxes: Array, scores: Array, overlap: float, most: int) -> Array:
         if alive[i]:
             alive[i + 1 :] &= ~row[i + 1 :]
     return order[alive]
+
+
+def cell_count(height: int, width: int) -> int:
+    """Return the number of cells of all grids of an input."""
+    return sum((height // stride) * (width // stride) for stride in STRIDES)
 
 
 def grid(height: int, width: int) -> Array:

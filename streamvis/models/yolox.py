@@ -7,9 +7,12 @@ Any file of the layouts of `yolo_layouts` will do. People are class 0, as in COC
 otherwise.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,22 +20,44 @@ from streamvis.errors import WeightsError
 from streamvis.messages import Array, Detections
 from streamvis.models.inference.onnx_networks import (
     SLOTS,
+    STRIDE,
     EngineChoice,
     OnnxNetwork,
     Size,
     open_network,
 )
-from streamvis.models.letterbox import Canvas, Fit
-from streamvis.models.yolo_layouts import Decoder, LayoutName, check_output, find_layout, suppress
+from streamvis.models.inference.plan_cache import PlanCache
+from streamvis.models.letterbox import Canvas, Fit, smallest_canvas
+from streamvis.models.yolo_layouts import (
+    Decoder,
+    LayoutName,
+    cell_count,
+    check_output,
+    find_layout,
+    suppress,
+)
 
 PERSON = 1  # COCO's category
 MOST = 1000  # candidates that non-maximum suppression looks at, best first
 ON_CPU = EngineChoice()
+MOST_SIZES = 16  # of inputs; cameras have few shapes of pictures, photographs many
 EMPTY = 1e-3  # px; of what lies outside the picture, nothing is left
 
 
+class Prepared(NamedTuple):
+    """A network that is ready for one size of its input."""
+
+    network: OnnxNetwork
+    decoder: Decoder
+    canvases: list[Canvas]  # one for each of its requests
+
+
 class OnnxDetector:
-    """A person detector; the file determines the input size, unless it leaves that free."""
+    """A person detector; the file determines the input size, unless it leaves that free.
+
+    The input is that large in one direction; in the other one it ends with the picture, rounded up
+    to whole cells, if the engine can run the network so. Scores and boxes change very little.
+    """
 
     def __init__(
         self,
@@ -46,31 +71,50 @@ class OnnxDetector:
         choice: EngineChoice = ON_CPU,
     ) -> None:
         self.path = path
+        self.classes = classes
+        self.min_score = min_score
         self.overlap = overlap
         self.network: OnnxNetwork = open_network(path, input_size, choice)
-        self.decoder = self._decoder(layout, classes, min_score)
-        found = self.decoder.layout
-        height, width = self.network.size
-        self._canvases = [
-            Canvas(height, width, centred=found.centred, bgr=found.bgr) for _ in range(SLOTS)
-        ]
-        self.network.start(0, self._canvases[0].pixels)  # grey
-        check_output(self.network.result(0), self.decoder, path)
-
-    def _decoder(self, name: LayoutName, classes: Sequence[int], min_score: float) -> Decoder:
-        network = self.network
-        layout = find_layout(network.output_shape(), network.size, name, self.path)
-        beyond = [one for one in classes if one >= layout.classes]
+        self.layout = find_layout(self.network.output_shape(), self.network.size, layout, path)
+        beyond = [one for one in classes if one >= self.layout.classes]
         if beyond:
             raise WeightsError(
-                f"{self.path}: `classes` has {beyond[0]}, but the network has {layout.classes} "
-                f"classes; expected numbers from 0 to {layout.classes - 1}"
+                f"{path}: `classes` has {beyond[0]}, but the network has {self.layout.classes} "
+                f"classes; expected numbers from 0 to {self.layout.classes - 1}"
             )
+        self._whole = self._prepared(self.network)
+        self._plans: PlanCache[Size, Prepared] = PlanCache(MOST_SIZES)
+        self.network.start(0, self._whole.canvases[0].pixels)  # grey
+        check_output(self.network.result(0), self._whole.decoder, path)
+
+    def _prepared(self, network: OnnxNetwork) -> Prepared:
+        layout, largest = self.layout, self.network.size
         network.prepare(scale=layout.scale)
-        return Decoder(layout, network.size, classes, min_score)
+        canvas = partial(Canvas, network.size, centred=layout.centred, bgr=layout.bgr)
+        return Prepared(
+            network,
+            Decoder(layout, network.size, self.classes, self.min_score),
+            [canvas(largest=largest) for _ in range(SLOTS)],
+        )
+
+    def _for_pictures(self, size: Size) -> Prepared:
+        """Return the network for pictures (height, width), without the grey beside them."""
+        canvas = smallest_canvas(size, self.network.size, STRIDE, exact=self.layout.centred)
+        return self._plans.get(canvas, lambda: self._resized(canvas))
+
+    def _resized(self, size: Size) -> Prepared:
+        """Prepare the network for this size of its input; the whole one if it has no other."""
+        whole = self.network
+        network = None if size == whole.size else whole.resized(size)
+        if network is None:
+            return self._whole
+        numbers = math.prod(whole.output_shape()) * cell_count(*size)
+        if math.prod(network.output_shape()) * cell_count(*whole.size) != numbers:
+            return self._whole  # its output is, in part, of the other size
+        return self._prepared(network)
 
     def __str__(self) -> str:
-        layout, (height, width) = self.decoder.layout, self.network.size
+        layout, (height, width) = self.layout, self.network.size
         shown = f"layout {layout.name}, input {width}×{height}, classes: {layout.classes}"
         return f"{self.path}: {shown}, engine {self.network.engine}"
 
@@ -80,19 +124,19 @@ class OnnxDetector:
 
     def _each(self, images: Sequence[Array]) -> Iterator[Detections]:
         """Prepare a picture while the network runs on the one before."""
-        running: deque[tuple[int, Fit]] = deque()
+        running: deque[tuple[Prepared, int, Fit]] = deque()
         for number, image in enumerate(images):
             if len(running) == SLOTS:
                 yield self._found(*running.popleft())
-            slot = number % SLOTS
-            fit = self._canvases[slot].put(image)
-            self.network.start(slot, self._canvases[slot].pixels)
-            running.append((slot, fit))
-        for slot, fit in running:
-            yield self._found(slot, fit)
+            plan, slot = self._for_pictures((image.shape[0], image.shape[1])), number % SLOTS
+            fit = plan.canvases[slot].put(image)
+            plan.network.start(slot, plan.canvases[slot].pixels)
+            running.append((plan, slot, fit))
+        for one in running:
+            yield self._found(*one)
 
-    def _found(self, slot: int, fit: Fit) -> Detections:
-        boxes, scores = self.decoder(self.network.result(slot))
+    def _found(self, plan: Prepared, slot: int, fit: Fit) -> Detections:
+        boxes, scores = plan.decoder(plan.network.result(slot))
         boxes = fit.to_picture(boxes)
         seen = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] > EMPTY).all(axis=1))
         best = seen[suppress(boxes[seen], scores[seen], self.overlap, MOST)]

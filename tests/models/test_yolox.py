@@ -7,7 +7,14 @@ import sys
 
 import numpy as np
 import pytest
-from onnx_files import cell, cells, onnx_file, yolov8_columns, yolox_rows
+from onnx_files import (
+    brightness_file,
+    cell,
+    cells,
+    onnx_file,
+    yolov8_columns,
+    yolox_rows,
+)
 
 from streamvis.datasets import motchallenge
 from streamvis.errors import DeviceError, ModelError, WeightsError
@@ -169,6 +176,39 @@ def test_a_network_gone_wrong_gives_boxes_inside_the_picture_or_none(tmp_path, c
     rows[3, :6] = [-1e6, 0, 0, 0, 1, 1]
     (found,) = OnnxDetector(made(tmp_path, rows), choice=choice)([picture()])
     np.testing.assert_allclose(found.boxes, [[0, 0, WIDTH, HEIGHT]])
+
+
+LESS_GREY = {  # pictures (height, width) in a network of 128×128, and the sizes that it then has
+    "yolox": (
+        [(64, 96), (30, 96), (100, 300), (64, 40), (300, 100), (18, 200)],
+        {(96, 128), (64, 128), (128, 96), (128, 64), (32, 128)},
+    ),
+    "yolov8": ([(128, 128), (30, 70), (100, 300), (300, 100)], {(128, 128), (64, 128), (128, 64)}),
+}  # in the middle, cells lie as before if the margins differ by whole ones
+
+
+@pytest.mark.parametrize("layout", LESS_GREY)
+@pytest.mark.parametrize("sized", [False, True])
+def test_grey_beside_a_picture_is_left_out_and_changes_nothing(tmp_path, layout, sized):
+    """ONNX Runtime is the oracle: it runs the network at the size of the file."""
+    needs("openvino")
+    needs("onnxruntime")
+    shapes, sizes = LESS_GREY[layout]
+    path = brightness_file(tmp_path / "a.onnx", layout, size=(128, 128), sized=sized)
+    rules = {"min_score": 0.46, "overlap": 1.0}  # grey has 114 / 255
+    whole = OnnxDetector(path, choice=EngineChoice("cpu", "onnxruntime"), **rules)
+    ours = OnnxDetector(path, choice=EngineChoice("cpu", "openvino", "fp32", 1), **rules)
+    rng = np.random.default_rng(3)
+    shown = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    for one in shown:
+        one[:, one.shape[1] // 2 :] //= 4
+    for found, expected in zip(ours(shown), whole(shown), strict=True):
+        assert len(expected.boxes) > 3
+        order, other = (np.lexsort((*one.boxes.T.round(2),)) for one in (found, expected))
+        np.testing.assert_allclose(found.boxes[order], expected.boxes[other], atol=1e-3)
+        np.testing.assert_allclose(found.scores[order], expected.scores[other], atol=1e-5)
+    run = {plan.network.size for plan in ours._plans.plans.values()}
+    assert run == ({(128, 128)} if sized else sizes)
 
 
 def refusal(path, choice, **settings):

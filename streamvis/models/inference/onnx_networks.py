@@ -10,6 +10,7 @@ There are `SLOTS` requests, so that one picture is prepared while the network ru
 
 import os
 from collections.abc import Sequence
+from copy import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -39,10 +40,13 @@ class EngineChoice(NamedTuple):
 
 
 class OnnxNetwork(Protocol):
-    """A network with an input of fixed size and several requests."""
+    """A network with an input of one size and several requests."""
 
     size: Size
     engine: str
+
+    def resized(self, size: Size) -> "OnnxNetwork | None":
+        """Return the network for an input of this size, not prepared; None if it has only one."""
 
     def prepare(self, *, scale: float) -> None:
         """Compile the network for pixels times `scale`; called once."""
@@ -188,19 +192,33 @@ class OpenVinoNetwork:
             raise _unreadable(path, error) from None
         only_output(path, [_port(one) for one in self._model.outputs])
         self.size = input_size(path, [_port(one) for one in self._model.inputs], size)
-        self._requests: list[Any] = []
-        self._inputs: list[Any] = [None] * SLOTS
-        self._canvases: list[Array | None] = [None] * SLOTS
-        self._swapped = False  # the last two axes of the compiled network's output
         try:
             self._model.reshape([1, 3, *self.size])
         except RuntimeError as error:
             raise _unreadable(path, error) from None
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._requests: list[Any] = []
+        self._inputs: list[Any] = [None] * SLOTS
+        self._canvases: list[Array | None] = [None] * SLOTS
+        self._swapped = False  # the last two axes of the compiled network's output
+
+    def resized(self, size: Size) -> "OpenVinoNetwork | None":
+        model = self._model.clone()
+        try:
+            model.reshape([1, 3, *size])
+        except RuntimeError:  # another size inside the network is a constant of the file
+            return None
+        other = copy(self)
+        other.size, other._model = size, model
+        other._start_empty()
+        return other
 
     def prepare(self, *, scale: float) -> None:
         from streamvis.models.inference.openvino_graph import with_pixels, without_last_transpose
 
-        model = with_pixels(self._model, self.size, scale)
+        model = with_pixels(self._model.clone(), self.size, scale)
         self._swapped = without_last_transpose(model)
         try:
             compiled = self._core.compile_model(model, "CPU")
@@ -244,6 +262,9 @@ class OnnxRuntimeNetwork:
         self._planes = np.zeros((1, 3, *self.size), kind)
         self._outputs: list[Array | None] = [None] * SLOTS
         self._scale = np.float32(1)
+
+    def resized(self, size: Size) -> None:
+        return None  # the sizes of a file are constants to ONNX Runtime
 
     def prepare(self, *, scale: float) -> None:
         self._scale = np.float32(scale)
