@@ -22,8 +22,9 @@ def walk_on(
     body, scale = space.body(x), space.log_scale(x)
     F = np.eye(6)
     F[:4, :4], unit = kalman.constant_velocity(dt)
-    across_down = parameters.fixed_acceleration if space.foreshortened else parameters.acceleration
-    root = np.outer(body, np.resize(across_down, 4))  # (N, 4), of both positions and velocities
+    down = parameters.foreshortening if space.foreshortened else 1.0
+    push = parameters.acceleration if space.fixed else parameters.moving_acceleration
+    root = np.outer(push * body, [1, down, 1, down])  # (N, 4), of both positions and velocities
     Q = np.zeros((len(x), 6, 6))
     Q[:, :4, :4] = root[:, :, None] * root[:, None, :] * unit
     drift = parameters.size_drift if scale is None else parameters.ground_size_drift

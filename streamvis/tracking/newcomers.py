@@ -59,8 +59,10 @@ def newborn_tracks(
     new = track_array.blank(len(own), width)
     new.x[:, MEASURED] = at.z[own]
     new.P[:] = H_STATE.T @ at.R[own] @ H_STATE
-    speed = parameters.fixed_speed if space.foreshortened else parameters.speed
-    new.P[:, [2, 3], [2, 3]] = (space.body(new.x)[:, None] * speed) ** 2
+    speed = parameters.speed * space.body(new.x)
+    new.P[:, 2, 2] = new.P[:, 3, 3] = speed**2
+    if space.foreshortened:
+        new.P[:, 3, 3] *= parameters.foreshortening**2
     new.r = born[own]
     new.first_us[:] = new.seen_us[:] = new.look_us[:] = media_us
     return new

@@ -35,9 +35,9 @@ class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
 
     # motion; a body is the height of the box, or 1.7 m on the ground
     speed: float = 0.8  # bodies/s, one sigma of a new track's velocity
-    acceleration: float = 0.25  # bodies/s^1.5, root of its spectral density
-    fixed_speed: tuple[float, float] = (0.8, 0.4)  # both across and down the image of a fixed
-    fixed_acceleration: tuple[float, float] = (0.2, 0.1)  # camera, where depth is foreshortened
+    acceleration: float = 0.2  # bodies/s^1.5, root of its spectral density
+    foreshortening: float = 0.5  # share of both that is seen down the image of a fixed camera
+    moving_acceleration: float = 0.25  # in the image of a moving camera, which adds its own
     still_s: float = 0.1  # time constant of the velocity of people in a picture without movement
     still_speed: float = 0.2  # bodies/s, one sigma of their velocity when they set out
     still_drift: float = 0.05  # bodies/√s, of their position

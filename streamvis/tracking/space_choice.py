@@ -17,7 +17,13 @@ from streamvis.geometry import to_ground
 from streamvis.messages import Array, SourceInfo
 from streamvis.tracking import gating
 from streamvis.tracking.parameters import TrackerParameters
-from streamvis.tracking.state_space import BODY_M, GroundSpace, ImageSpace, StateSpace
+from streamvis.tracking.state_space import (
+    BODY_M,
+    PLANE_M,
+    GroundSpace,
+    ImageSpace,
+    StateSpace,
+)
 
 Space = Literal["image", "ground"]
 
@@ -90,7 +96,8 @@ def gate_size(homography: Array, width: int, height: int) -> float:
     boxes = np.column_stack([feet[:, 0] - half, feet[:, 1] - tall, feet[:, 0] + half, feet[:, 1]])
     at = space.measure(boxes, np.zeros(len(boxes)))
     gate = gating.threshold(TrackerParameters().p_gate, at.z.shape[1])
-    area = np.pi * gate * np.sqrt(np.linalg.det(at.R[:, :2, :2]))
+    spread = at.R[:, :2, :2] + PLANE_M**2 * np.eye(2)
+    area = np.pi * gate * np.sqrt(np.linalg.det(spread))
     area[~at.usable] = np.inf
     order = np.argsort(area, kind="stable")
     share = np.cumsum(ground[order])

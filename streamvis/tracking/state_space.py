@@ -19,8 +19,9 @@ H_STATE = np.eye(6)[MEASURED]  # (4, 6)
 SIGMA_ANCHOR = 0.035  # of the box height: noise of a detected edge
 SIGMA_HEAD = 0.05  # of the upper edge, in the image of a fixed camera
 SIGMA_SIZE = 0.12  # noise of log w and log h
-SIGMA_COVERED = 0.5  # added to both for a fully occluded person
-FLOOR_M = 0.1  # m: unevenness of the ground, error of the homography
+SIGMA_COVERED = 0.5  # added to that of sizes, and of the lower edge, for a fully occluded person
+UNEVEN_M = 0.03  # m: unevenness of the ground and of steps
+PLANE_M = 0.1  # m: error of the homography, which stays where people stay
 HORIZON_M = 5.0  # m, largest standard deviation of a foot point; beyond it is too near the horizon
 BODY_M = 1.7  # m, height of a person
 
@@ -52,6 +53,10 @@ class StateSpace(Protocol):
 
     @property
     def name(self) -> Literal["image", "ground"]: ...
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the camera adds no motion of its own."""
 
     @property
     def foreshortened(self) -> bool:
@@ -103,7 +108,7 @@ class ImageSpace:
     vague = 0.13  # about a third of a box's width
 
     def __init__(self, plane: "GroundSpace | None" = None, *, fixed: bool = True) -> None:
-        self.plane, self.foreshortened = plane, fixed
+        self.plane, self.fixed, self.foreshortened = plane, fixed, fixed
 
     def measure(self, boxes: Array, hidden: Array, clipped: Array | None = None) -> Measurements:
         size = boxes[:, 2:] - boxes[:, :2]
@@ -160,9 +165,14 @@ class ImageSpace:
 
 
 class GroundSpace:
-    """The anchor is the foot point on the ground, in metres."""
+    """The anchor is the foot point on the ground, in metres.
+
+    Foot point and height have the lower edge in common: where that is hidden, or wrong, the upper
+    edge and the height of the person so far tell where the feet are.
+    """
 
     name: Literal["ground"] = "ground"
+    fixed = True
     foreshortened = False
     vague = 0.3  # about half a metre, the distance of people side by side
 
@@ -180,12 +190,15 @@ class GroundSpace:
         near = feet @ self.H[2, :2] + self.H[2, 2] > 0
         usable = near & (np.linalg.norm(J, axis=(1, 2)) * sigma < HORIZON_M)
         J = np.where(usable[:, None, None], J, np.eye(2))
-        lower = sigma + SIGMA_COVERED * hidden * size[:, 1]
-        R = np.zeros((len(size), 4, 4))
-        R[:, :2, :2] = (J * np.stack([sigma, lower], axis=1)[:, None] ** 2) @ J.mT  # J R_u Jᵀ
-        R[:, 0, 0] += FLOOR_M**2
-        R[:, 1, 1] += FLOOR_M**2
-        R[:, 2, 2] = R[:, 3, 3] = _size_variance(hidden)
+        by_edge = np.zeros((len(size), 4, 2))  # of z by the centre and the lower edge
+        by_edge[:, :2] = J
+        by_edge[:, 3, 1] = 1 / size[:, 1]
+        lower = np.hypot(SIGMA_ANCHOR, SIGMA_COVERED * hidden) * size[:, 1]
+        by_edge *= np.stack([sigma, lower], axis=1)[:, None]
+        R = by_edge @ by_edge.mT
+        R[:, [0, 1], [0, 1]] += UNEVEN_M**2
+        R[:, 2, 2] += _size_variance(hidden)
+        R[:, 3, 3] += SIGMA_SIZE**2 - SIGMA_ANCHOR**2  # of the upper edge, and of shapes
         if clipped is not None and clipped.any():
             R += _clipped_noise(clipped, size, J @ FOOT_BY_EDGE)
         z = np.empty((len(size), 4))
@@ -218,7 +231,7 @@ class GroundSpace:
         return np.einsum("nij,nj->ni", J, x[:, 2:4])
 
     def on_ground(self, x: Array, P: Array) -> GroundStates | None:
-        return GroundStates(x[:, :2], x[:, 2:4], P[:, :2, :2])
+        return GroundStates(x[:, :2], x[:, 2:4], P[:, :2, :2] + PLANE_M**2 * np.eye(2))
 
     def projected(self, feet: Array, velocity: Array, covariance: Array) -> GroundStates:
         """Project feet (N, 2), velocities (N, 2) and covariances (N, 2, 2) from the image."""
@@ -228,7 +241,7 @@ class GroundSpace:
         spread = J @ covariance @ J.mT
         near = below & (np.trace(spread, axis1=1, axis2=2) < HORIZON_M**2)
         found = GroundStates(
-            place, np.einsum("nij,nj->ni", J, velocity), spread + FLOOR_M**2 * np.eye(2)
+            place, np.einsum("nij,nj->ni", J, velocity), spread + PLANE_M**2 * np.eye(2)
         )
         for values in found:
             values[~near] = np.nan

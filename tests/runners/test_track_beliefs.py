@@ -25,13 +25,20 @@ def simulate(side=6, frames=40, noise=1.0, hidden=range(0), seed=0):
     grid = np.stack(np.meshgrid(*[np.linspace(1500, SIZE - 1500, side)] * 2), axis=-1)
     x = np.zeros((n, 6))
     x[:, :2] = grid.reshape(-1, 2)
-    x[:, 2:4] = HEIGHT * np.array(PARAMETERS.fixed_speed) * rng.normal(size=(n, 2))
+    x[:, 2:4] = (
+        HEIGHT
+        * PARAMETERS.speed
+        * np.array([1, PARAMETERS.foreshortening])
+        * rng.normal(size=(n, 2))
+    )
     x[:, 4:] = np.log([0.4 * HEIGHT, HEIGHT])
     F, unit = kalman.constant_velocity(1 / FPS)
     boxes, found = [], []
     for frame in range(1, frames + 1):
         push = rng.normal(size=(n, 4)) @ np.linalg.cholesky(unit).T
-        push *= np.exp(x[:, 5:]) * np.tile(PARAMETERS.fixed_acceleration, 2)
+        push *= (
+            np.exp(x[:, 5:]) * PARAMETERS.acceleration * np.tile([1, PARAMETERS.foreshortening], 2)
+        )
         x[:, :4] = x[:, :4] @ F.T + push
         x[:, 4:] += PARAMETERS.size_drift / np.sqrt(FPS) * rng.normal(size=(n, 2))
         boxes.append(SPACE.boxes(x))

@@ -15,7 +15,7 @@ from streamvis.errors import ConfigError
 from streamvis.messages import encode_part
 from streamvis.synthetic.scene import Camera
 from streamvis.tracking.space_choice import MOST_GATE_M2, choose_space, gate_size
-from streamvis.tracking.state_space import GroundSpace, ImageSpace
+from streamvis.tracking.state_space import UNEVEN_M, GroundSpace, ImageSpace
 from streamvis.tracking.tracker import Tracker, TrackerState
 
 WIDTH, HEIGHT = 1280, 720
@@ -100,7 +100,7 @@ def test_the_noise_that_a_gate_is_made_of_is_that_of_feet_on_the_ground():
     feet = foot + rng.normal(0, 0.035 * 90, (4000, 2))
     boxes = np.column_stack([feet - (15, 90), feet + (15, 0)])  # noqa: RUF005 - arrays
     z = space.measure(boxes, np.zeros(len(feet))).z[:, :2]
-    noise = at.R[0, :2, :2] - 0.1**2 * np.eye(2)
+    noise = at.R[0, :2, :2] - UNEVEN_M**2 * np.eye(2)
     assert np.sqrt(np.linalg.det(np.cov(z.T))) == pytest.approx(
         np.sqrt(np.linalg.det(noise)), rel=0.1
     )

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.geometry import foot, to_ground
-from streamvis.tracking.state_space import FLOOR_M, MEASURED, SIGMA_ANCHOR, GroundSpace, ImageSpace
+from streamvis.tracking.state_space import (
+    MEASURED,
+    SIGMA_ANCHOR,
+    SIGMA_COVERED,
+    SIGMA_SIZE,
+    UNEVEN_M,
+    GroundSpace,
+    ImageSpace,
+)
 
 WIDTH, HEIGHT = 640, 480
 HORIZON_Y = 100.0
@@ -58,13 +66,24 @@ def test_a_fixed_camera_sees_the_sides_of_people_better_than_their_heads():
     np.testing.assert_allclose(np.sqrt(np.diagonal(moving)), [3.5, 3.5, 0.12, 0.12])
 
 
-def test_noise_on_the_ground_is_that_of_projected_samples():
+@pytest.mark.parametrize("hidden", [0.0, 0.1])
+def test_noise_on_the_ground_is_that_of_boxes_whose_centres_and_lower_edges_are_wrong(hidden):
+    """The lower edge is that of the feet and of the height, so that both are wrong together."""
     one = np.array([[300, 200, 340, 320.0]])
     rng = np.random.default_rng(0)
-    jitter = rng.normal(0, SIGMA_ANCHOR * 120, (20_000, 2))
-    samples, _ = to_ground(HOMOGRAPHY, foot(one) + jitter)
-    R = GROUND.measure(one, np.zeros(1)).R[0, :2, :2]
-    np.testing.assert_allclose(np.cov(samples.T), R - FLOOR_M**2 * np.eye(2), rtol=0.1, atol=0.005)
+    across = rng.normal(0, SIGMA_ANCHOR * 120, (20_000, 1))
+    lower = rng.normal(0, np.hypot(SIGMA_ANCHOR, SIGMA_COVERED * hidden) * 120, (20_000, 1))
+    samples = one + across * [1, 0, 1, 0] + lower * [0, 0, 0, 1]
+    z = GROUND.measure(samples, np.zeros(len(samples))).z
+    R = GROUND.measure(one, np.array([hidden])).R[0]
+    of_size = [(SIGMA_SIZE + SIGMA_COVERED * hidden) ** 2, SIGMA_SIZE**2 - SIGMA_ANCHOR**2]
+    beside = np.diag([UNEVEN_M**2, UNEVEN_M**2, *of_size])
+    deviations = np.sqrt(np.diagonal(R))
+    np.testing.assert_allclose(
+        np.cov(z.T) / np.outer(deviations, deviations),
+        (R - beside) / np.outer(deviations, deviations),
+        atol=0.03,
+    )
 
 
 def test_area_of_a_pixel_on_the_ground():
