@@ -27,11 +27,17 @@ from streamvis.config import (
 )
 from streamvis.datasets import coco, motchallenge
 from streamvis.datasets.clips import read_clips
+from streamvis.datasets.keypoints import read_keypoints
 from streamvis.errors import ConfigError, DataError, StreamvisError, UsageError
 from streamvis.geometry import read_ground_plane
+from streamvis.models.int8 import read_ranges
 from streamvis.parsing import alternatives, convert, read_text, read_yaml, yaml_value
 from streamvis.runners.settings import configure
+from streamvis.runners.tracker_trials.report import read_scores
+from streamvis.runners.tracker_trials.trials import Thinning
+from streamvis.runtime import manifest, opened
 from streamvis.sources import resolve
+from streamvis.training.pose.lift_data import Trust, read_rows
 from streamvis.training.recipes import read_recipe
 
 PLANE = {"image_foot_to_world_m": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "points": [[1, 2, 3, 4]]}
@@ -291,3 +297,35 @@ def test_settings_of_a_command_line_have_alternatives_too():
 
 def test_alternatives_of_nothing():
     assert alternatives("x", []) == ". Allowed: none"
+
+
+def a_coco_folder(folder):
+    return coco.read_coco(folder / "annotations.json")
+
+
+def a_report(folder):
+    return read_scores(folder / "annotations.json", Thinning())
+
+
+def a_lifting_folder(folder):
+    return read_rows([folder], None, Trust())
+
+
+DEEP = {  # readers of a folder's file of this name
+    "annotations.json": [read_keypoints, a_coco_folder, a_lifting_folder, a_report],
+    "a.int8.json": [lambda folder: read_ranges(folder / "a.safetensors")],
+    manifest.MANIFEST: [manifest.read],
+    opened.OPENED: [opened.read],
+    "plane.json": [lambda folder: read_ground_plane(folder / "plane.json")],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [(name, read) for name, readers in DEEP.items() for read in readers]
+)
+def test_json_that_is_nested_too_deep_is_an_error_in_one_line(tmp_path, name, read):
+    (tmp_path / name).write_text('{"images": ' + "[" * 100_000)
+    with pytest.raises(StreamvisError) as caught:
+        read(tmp_path)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -66,7 +66,7 @@ def earlier_run(directory: Path, pipeline: str) -> EarlierRun:
             return EarlierRun("failed", *frames_of(source))
         whole = summary["pipeline"] == pipeline and source["ending"] == "eof"
         return EarlierRun("done" if whole else "unfinished", *frames_of(source))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         there = directory.is_dir() and run_files(directory)
         return EarlierRun("unfinished" if there else "nothing")
 
@@ -178,7 +178,7 @@ def _read(path: Path) -> dict[tuple[str, str], Result]:
         return {}
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(
             f"{path} is not a list of results that a batch has written: {error}. Move it away: "
             "a batch finds the directories again by their names"

@@ -94,7 +94,7 @@ def provenance(path: Path) -> Provenance:
     """Read what a ground plane was made from; empty for a file of another program."""
     try:
         return msgspec.json.decode(read_text(path, DataError), type=Provenance)
-    except (DataError, msgspec.DecodeError):
+    except (DataError, msgspec.DecodeError, RecursionError):
         return Provenance()
 
 

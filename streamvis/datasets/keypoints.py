@@ -80,7 +80,7 @@ def read_keypoints(folder: Path) -> list[PersonKeypoints]:
     path = folder / "annotations.json" if folder.is_dir() else folder
     try:
         file = msgspec.json.decode(read_text(path, DataError), type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} has no keypoints in COCO's layout: {error}") from None
     check_distinct([image.id for image in file.images], path)
     pictures = {image.id: image for image in file.images}

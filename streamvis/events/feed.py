@@ -391,7 +391,7 @@ def read_announcement(out: Path) -> Announcement | None:
         note = json.loads((out / ANNOUNCEMENT).read_text())
         replay = note.get("replay")
         return Announcement(str(note["endpoint"]), str(note["epoch"]), replay and str(replay))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -68,7 +68,7 @@ def read_since(since: object, source: str | None) -> Since:
         if isinstance(since, dict):
             return msgspec.convert(since, Cursor)
         raise ValueError(f"it is a {type(since).__name__}")
-    except ValueError as error:  # half a surrogate pair, too
+    except (ValueError, RecursionError) as error:  # half a surrogate pair, too
         raise UsageError(
             f"since={shown(since)}: {error}. Expected 'now', 'snapshot', an offset from 0, or the "
             "cursor of a subscription"

@@ -59,7 +59,7 @@ def read_ranges(weights: Path) -> Ranges:
         ) from None
     try:
         held = msgspec.json.decode(data, type=Int8File)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WeightsError(f"{path} is not a file of ranges ({error}); {MAKE}") from None
     if held.weights_sha256 != sha256_of(weights):
         raise WeightsError(f"{path} was made for other weights than {weights.name}; {MAKE}")

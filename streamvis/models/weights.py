@@ -204,7 +204,7 @@ def _filled(
 def _calibration(path: Path, metadata: Mapping[str, str], actions: int) -> Calibration:
     try:
         found = msgspec.json.decode(metadata.get("calibration", "{}"), type=Calibration)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise WeightsError(
             f"{path}: its metadata `calibration` is not one: {shown(str(error))}"
         ) from None
@@ -280,7 +280,7 @@ def architecture_of(
             if isinstance(raw, dict) and "rate_hz" in raw:
                 kind = pose_lifting.LifterConfig
             return msgspec.convert(raw, kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise WeightsError(
                 f"{path}: its metadata `architecture` is not one: {shown(str(error))}"
             ) from None

@@ -155,7 +155,7 @@ def _held_out(path: Path) -> list[str]:
     text = read_tensors(find(str(path)))[1].get("held_out", "")
     try:
         return msgspec.json.decode(text, type=list[str])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise DataError(
             f"{path} does not state which sources it held out; expected weights of "
             "a fold of `train actions`"

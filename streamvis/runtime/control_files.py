@@ -145,7 +145,7 @@ def read(path: Path) -> RunFile | None:
     """Read a description; None where there is none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunFile)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None
 
 

@@ -96,7 +96,7 @@ def read(out: Path) -> Manifest | None:
         return None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(
             f"{path} is not a manifest: {error}. Replace the run with {OVERWRITE}"
         ) from None

@@ -99,7 +99,7 @@ def read(out: Path) -> list[OpenedSource]:
         return []
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(f"{path} does not list the sources of a run: {error}") from None
 
 

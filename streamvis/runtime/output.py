@@ -185,7 +185,7 @@ def _sources(out: Path) -> set[str]:
     """Collect the ids of the sources of the runs in the directory, as far as they can be read."""
     found: set[str] = set()
     for name in (MANIFEST, "summary.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             found |= {source["id"] for source in json.loads((out / name).read_bytes())["sources"]}
     with contextlib.suppress(DataError), LogReader(out / FILE_NAME) as reader:
         found |= set(reader.cursors())
@@ -226,7 +226,7 @@ def _ended_early(out: Path) -> bool:
         summary = json.loads((out / "summary.json").read_bytes())
         frames = sum(stage["count"] for stage in summary["stages"])
         return frames == 0 and bool(summary["error"] or summary["interrupted"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

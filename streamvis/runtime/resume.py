@@ -127,7 +127,7 @@ def _finished(out: Path) -> Summary | None:
     """Return the summary of the run in the directory, if all its sources ended."""
     try:
         summary = msgspec.json.decode((out / "summary.json").read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None
     ended = all(source.ending == "eof" for source in summary.sources)
     return summary if ended and not summary.error and not summary.interrupted else None

@@ -118,6 +118,7 @@ SETTINGS: dict[Transport, dict[str, str]] = {
     "synthetic": OURS,
 }
 NUMBERS = frozenset({"fps", *CONNECTION})
+LEAST_FPS = 1e-5  # about a picture a day
 READ_S = 5.0  # default of read_s
 OWN = frozenset(OURS | CONNECTION | CREDENTIALS | TRANSPORT | HWACCEL)  # the others are FFmpeg's
 
@@ -165,8 +166,9 @@ def _positive(key: str, text: str, where: str) -> float:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not (0 < number < 1e6 or (number == 0 and key == "retry_s")):
-        least = "of at least 0" if key == "retry_s" else "above 0"
+    lowest = {"retry_s": 0.0, "fps": LEAST_FPS}.get(key)
+    if not (0 < number < 1e6 if lowest is None else lowest <= number < 1e6):
+        least = "above 0" if lowest is None else f"of at least {lowest:g}"
         raise UsageError(f"{where}: {key}={text}, expected a number {least} and below 1000000")
     return number
 
@@ -192,7 +194,7 @@ class SceneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     people: Annotated[int, Meta(ge=0, le=100)] = 6  # about at any time
     seconds: Annotated[float, Meta(gt=0, le=86400)] = 10.0
     size: tuple[Side, Side] = (640, 480)  # width, height in pixels
-    fps: Annotated[float, Meta(gt=0, le=240)] = 10.0
+    fps: Annotated[float, Meta(ge=LEAST_FPS, le=240)] = 10.0
     live: bool = False  # shown at its own pace, pictures dropped rather than kept
 
 

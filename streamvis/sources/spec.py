@@ -45,6 +45,7 @@ from streamvis.sources.listing import (
 )
 from streamvis.sources.options import (
     CREDENTIALS,
+    LEAST_FPS,
     Transport,
     check_settings,
     ffmpeg_options,
@@ -512,7 +513,7 @@ def _sequence(folder: Path) -> SourceSpec:
     info = read_seqinfo(folder / "seqinfo.ini", SourceError)
     name = info.text("name", folder.resolve().name)
     fps = info.number("frameRate") or 0.0
-    rate = fps if 0 < fps < 1e6 else None
+    rate = fps if LEAST_FPS <= fps < 1e6 else None
     plane = _plane(folder / "ground_plane.json")
     if video := info.video:
         if not video.is_file():

@@ -249,7 +249,7 @@ def _read(out: Path, recipe: type[msgspec.Struct], overwrite: bool) -> TrainingR
         return None
     except NotADirectoryError:
         raise DataError(f"{out} is a file; --out is a directory") from None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         if overwrite:
             return None
         raise DataError(f"{out / NAME} cannot be read: {error}. {WAYS}") from None

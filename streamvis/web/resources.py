@@ -78,7 +78,7 @@ class Resources:
                 f"summary.json of the run: {error.strerror}; expected the file that a run writes "
                 "at its end"
             ) from None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise DataError(
                 "summary.json of the run is not the summary of this version of streamvis"
             ) from None

@@ -118,7 +118,7 @@ def test_settings_after_a_hash(tmp_path):
     touch(tmp_path, "a.mp4", "b#fps=3.mp4")
     assert only(f"{tmp_path}/a.mp4#fps=7").fps == 7.0
     assert only(f"{tmp_path}/b#fps=3.mp4").fps is None
-    with pytest.raises(UsageError, match="fps=-1, expected a number above 0"):
+    with pytest.raises(UsageError, match="fps=-1, expected a number of at least 1e-05"):
         resolve([f"{tmp_path}/a.mp4#fps=-1"])
 
 
@@ -471,7 +471,8 @@ def test_an_at_sign_behind_the_host_is_none_of_a_password(url):
             "'fsp'; did you mean fps? Allowed: fps, start_time, hwaccel, analyzeduration",
         ),
         ("a.mp4#fps=seven", "fps=seven, expected a number"),
-        ("a.mp4#fps=0", "fps=0, expected a number above 0"),
+        ("a.mp4#fps=0", "fps=0, expected a number of at least 1e-05"),
+        ("a.mp4#fps=1e-300", "fps=1e-300, expected a number of at least 1e-05"),
         ("a.mp4#open_s=3", "no setting 'open_s'"),
         ("7#input_fromat=mjpeg", "did you mean input_format?"),
         ("frames#framerate=7", "no setting 'framerate'. Allowed: fps, start_time"),

@@ -94,7 +94,7 @@ def read_scores(path: Path, thinning: Thinning) -> tuple[str, list[TrialScore]]:
         read = msgspec.json.decode(path.read_bytes(), type=TrialReport)
     except OSError as error:
         raise UsageError(f"--against {path} cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} is no report of trials ({error}); write one with: "
             f"streamvis eval tracker-trials --json > {path}"

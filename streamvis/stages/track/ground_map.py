@@ -99,14 +99,14 @@ class GroundMap:
     """The map beside pictures of one size: of their height, and of constant width."""
 
     def __init__(self, H: Array, width: int, height: int) -> None:
-        self.H = H * np.sign(H[2] @ [width / 2, height, 1])
+        self.H = -H if H[2] @ [width / 2, height, 1] < 0 else H
         self.height = height
         self.style = Style.for_size(height, width)
         self.turn = _turn(self.H, width, height)
-        self.seen = visible(self.H, (width, height), height / 36)
+        self.seen = _visible(self.H, width, height, height / 36)
         self.camera = pinhole(self.H, (width, height))
         self.paper: tuple[View, Array] | None = None  # the last background, and its view
-        self.view = _around(self.turned(visible(self.H, (width, height), height * NEAREST_PEOPLE)))
+        self.view = _around(self.turned(_visible(self.H, width, height, height * NEAREST_PEOPLE)))
         span = np.subtract(self.view[2:], self.view[:2])
         least, most = (round(share * width) for share in WIDTHS)
         wanted = round(height * span[0] / span[1])
@@ -238,8 +238,18 @@ class GroundMap:
 def _turn(H: Array, width: int, height: int) -> Array:
     """Return the rotation (2, 2) that maps the picture's upward direction to (0, 1)."""
     _, J = to_ground(H, np.array([[width / 2, height]]))
-    up = -J[0, :, 1] / np.linalg.norm(J[0, :, 1])
+    length = np.linalg.norm(J[0, :, 1])
+    if not 0 < length < np.inf:  # on the horizon
+        return np.eye(2)
+    up = -J[0, :, 1] / length
     return np.array([[up[1], -up[0]], up])
+
+
+def _visible(H: Array, width: int, height: int, person_px: float) -> Array:
+    """Return the visible ground (K, 2), a point where all of it is on the horizon."""
+    ground = visible(H, (width, height), person_px)
+    ground = ground[np.isfinite(ground).all(axis=1)]
+    return ground if len(ground) else np.zeros((1, 2))
 
 
 def _around(ground: Array) -> View:

@@ -172,7 +172,7 @@ def _read(path: Path) -> CocoFile:
         raw = msgspec.json.decode(read_text(path, DataError))
         labels = msgspec.convert(raw, CocoFile)
         digest = _digest([raw["images"], raw["annotations"]])
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, KeyError, RecursionError):
         raise DataError(f"{path} was not written by streamvis label. {WAYS}") from None
     if labels.info.labels_sha256 != digest:
         raise DataError(f"{path} was edited since streamvis label wrote it. {WAYS}")

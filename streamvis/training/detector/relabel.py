@@ -1,5 +1,6 @@
 """Labelled pictures labelled again: true labels stay, and what networks labelled is replaced."""
 
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -51,10 +52,12 @@ class Labels(NamedTuple):
 
 def relabel_folder(root: Path, folder: CocoFolder, label: Ensemble, plan: LabelPlan) -> None:
     """Label the pictures of a COCO folder again; those in `folder` already are kept."""
-    for truth in read_coco(root / "annotations.json"):
+    truths = read_coco(root / "annotations.json")
+    names = _names(root, truths)
+    for truth in truths:
         if plan.most is not None and len(folder) >= plan.most:
             break
-        name = _name(root, truth)
+        name = names[truth.name]
         if name in folder:
             continue
         path = root / "images" / truth.name
@@ -80,8 +83,10 @@ def changes_of(root: Path, folder: CocoFolder) -> Changes:
     for row in folder.labels.annotations:
         after.setdefault(row.image_id, []).append(row)
     changes = Changes(root.resolve().name)
-    for truth in read_coco(root / "annotations.json"):
-        if (id_ := images.get(_name(root, truth))) is not None:
+    truths = read_coco(root / "annotations.json")
+    names = _names(root, truths)
+    for truth in truths:
+        if (id_ := images.get(names[truth.name])) is not None:
             _count(changes, truth, after.get(id_, []))
     return changes
 
@@ -183,5 +188,17 @@ def _count(changes: Changes, truth: ImageTruth, rows: list[CocoAnnotation]) -> N
     )
 
 
-def _name(root: Path, truth: ImageTruth) -> str:
-    return f"{root.resolve().name}_{truth.name.replace('/', '_')}"
+def _names(root: Path, truths: Sequence[ImageTruth]) -> dict[str, str]:
+    """Return a file name for each picture of a folder: its path with `_` for `/`.
+
+    Where that is the name of an earlier picture, or of one without `/`, it gets another `_`.
+    """
+    taken = {truth.name for truth in truths}
+    names = {}
+    for truth in truths:
+        name = truth.name.replace("/", "_")
+        while name != truth.name and name in taken:
+            name = f"_{name}"
+        taken.add(name)
+        names[truth.name] = f"{root.resolve().name}_{name}"
+    return names

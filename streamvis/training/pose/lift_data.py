@@ -85,7 +85,7 @@ def read_rows(folders: Sequence[Path], architecture: LifterConfig, trust: Trust)
         path = folder / "annotations.json"
         try:
             labels = msgspec.json.decode(read_text(path, DataError), type=_LabelFile)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise DataError(
                 f"{path}: {error}; expected keypoints in COCO layout, as streamvis label-poses "
                 "writes them"

@@ -101,7 +101,7 @@ def _tracked(summary: Path, every_s: float) -> IdentityBoxes:
     """Read the tracks of a result of `streamvis batch`, without boxes that others cover."""
     try:
         video = Path(json.loads(summary.read_text())["sources"][0]["label"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DataError(f"{summary} is not a summary of `streamvis batch`: {error!r}") from None
     if not video.exists():
         raise DataError(f"{summary} names the video {video}, which does not exist")

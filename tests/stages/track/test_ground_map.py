@@ -167,3 +167,12 @@ def test_a_camera_that_looks_straight_down_has_a_map_too():
     down = GroundMap(from_view(8, 90, 500, SIZE), *SIZE)
     assert spot((-1, 0), down)[0] < spot((1, 0), down)[0]
     assert np.subtract(down.view[2:], down.view[:2]).max() < 16
+
+
+@pytest.mark.parametrize("last_row", [(0, 1, -480.0), (0, -1, 480.0), (1, 0, -320.0), (1, 1, -800)])
+def test_a_horizon_through_the_lower_edge_of_the_picture_leaves_a_map(last_row):
+    """Its middle has no place on the ground, so that it does not tell which side is below."""
+    H = np.array([(1, 0, 0), (0, 1, 0), last_row], float)
+    shown = GroundMap(H, 640, 480)
+    assert np.isfinite(shown.view).all()
+    assert shown.draw(shown.view, None, {}).shape == (480, shown.width, 3)

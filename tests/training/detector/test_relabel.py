@@ -174,6 +174,25 @@ def test_a_folder_is_named_by_itself_however_it_is_given(tmp_path, monkeypatch):
     assert changes_of(Path(), folder).source == "old"
 
 
+def test_pictures_in_folders_keep_apart_from_those_whose_names_look_like_their_paths(tmp_path):
+    root = before(tmp_path / "old", row(A), images=5)
+    labels = json.loads((root / "annotations.json").read_text())
+    paths = ["a/b/0.png", "a_b/0.png", "a_b_0.png", "a/b_0.png", "a/1.png"]
+    for n, (image, path) in enumerate(zip(labels["images"], paths, strict=True)):
+        target = root / "images" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (root / f"images/{n}.png").rename(target)
+        image["file_name"] = path
+    (root / "annotations.json").write_text(json.dumps(labels))
+    for _ in range(2):  # the second time there is nothing to do
+        folder, _ = after(root, tmp_path / "new", Finder((B, 0.9)))
+        names = [image.file_name for image in folder.labels.images]
+        assert len(set(names)) == 5
+        assert names[2] == "old_a_b_0.png"
+        assert names[4] == "old_a_1.png"
+    assert changes_of(root, folder).pictures == 5
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
