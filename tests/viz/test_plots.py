@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -6,11 +7,13 @@ import numpy as np
 import pytest
 
 from streamvis.errors import UsageError
+from streamvis.viz import plots
 from streamvis.viz.plots import (
     LINES,
     confusion,
     over_categories,
     precision_recall,
+    stacked,
     training_curves,
 )
 
@@ -67,6 +70,29 @@ def test_shares_are_drawn_over_categories(tmp_path):
     assert 20 < shows(path, LINES[1]) < shows(path, LINES[0])  # a lone point
     over_categories(path, [], {}, title="none", x="lag", y="AUC")
     assert shows(path, LINES[0]) == 0
+
+
+@pytest.mark.parametrize("name", ["a$b$", r"$\frac$", "$", r"\$x$", "_hidden", "a_b^c"])
+def test_names_are_no_formulas_and_each_is_in_the_legend(tmp_path, monkeypatch, name):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+    training_curves(tmp_path / "a.png", {name: ([1, 2], [3.0, 4.0])}, title=name)
+    precision_recall(tmp_path / "a.png", {name: {"ours": ([0, 1], [1, 0.5])}}, title=name)
+    over_categories(tmp_path / "a.png", [name], {name: [0.7]}, title=name, x="x", y="y")
+    confusion(tmp_path / "a.png", [[1, 0], [0, 1]], [name, "other"], title=name)
+    stacked(tmp_path / "a.png", {name: {name: ([1, 2], [3, 4]), "b": ([1], [1])}}, x="x")
+    for figure in drawn:
+        figure.savefig(io.BytesIO())  # a broken formula raises here
+        (axes,) = figure.axes
+        shown = [axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()]
+        shown += axes.get_legend().get_texts() if axes.get_legend() else []
+        for text in shown:
+            _, is_formula = text._preprocess_math(text.get_text())
+            assert is_formula is not True
+        if axes.get_legend():
+            labels = [text.get_text() for text in axes.get_legend().get_texts()]
+            assert any(name in text.replace(r"\$", "$") for text in labels)
+    assert len(drawn) == 5
 
 
 @pytest.mark.parametrize("names", [["fight", "normal"], [f"action {i}" for i in range(51)]])
