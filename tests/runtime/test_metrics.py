@@ -91,7 +91,7 @@ def test_the_status_says_what_auto_comes_to_for_a_source_once_it_is_open():
     core.streams["a"].info = source("a", ground_plane=plane)
     core.streams["b"].info = source("b")
     first, second = meter.status(core, 2.0).sources
-    assert first.chosen == {"track.space": "ground: gates on the ground are 2.9 m², at most 5.6 m²"}
+    assert first.chosen == {"track.space": "ground: gates on the ground are 3.2 m², at most 5.6 m²"}
     assert second.chosen == {}
 
 
