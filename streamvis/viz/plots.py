@@ -55,7 +55,7 @@ def training_curves(path: Path, series: Mapping[str, Curve], *, title: str = "")
         shown = np.asarray(values, np.float64).copy()
         shown[~np.isfinite(shown)] = np.nan
         marker = "o" if len(shown) == 1 else None
-        axes.plot(steps, shown, label=_plain(name), color=LINES[i % len(LINES)], marker=marker)
+        axes.plot(steps, shown, label=plain(name), color=LINES[i % len(LINES)], marker=marker)
     if series:
         axes.legend(frameon=False, fontsize=9)
     _save(figure, path)
@@ -80,7 +80,7 @@ def precision_recall(
             detectors.items(), itertools.cycle(DASHES), strict=False
         ):
             name = f"{data}, {detector}" if len(detectors) > 1 else data
-            label = _plain(f"{np.mean(precision):.3f}  {name}")
+            label = plain(f"{np.mean(precision):.3f}  {name}")
             colour = LINES[i % len(LINES)]
             axes.step(recall, precision, linestyle=dash, where="post", label=label, color=colour)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
@@ -103,8 +103,8 @@ def over_categories(
     for (name, values), colour in zip(series.items(), itertools.cycle(LINES), strict=False):
         known = np.flatnonzero(np.isfinite(values))
         at = np.asarray(values, np.float64)[known]
-        axes.plot(known, at, label=_plain(name), color=colour, marker="o", markersize=4)
-    axes.set_xticks(range(len(categories)), [_plain(one) for one in categories])
+        axes.plot(known, at, label=plain(name), color=colour, marker="o", markersize=4)
+    axes.set_xticks(range(len(categories)), [plain(one) for one in categories])
     axes.set_ylim(min([0.5, *(v for row in series.values() for v in row if v < 0.5)]), 1.005)
     if series:
         axes.legend(frameon=False, fontsize=9, loc="lower left")
@@ -124,10 +124,10 @@ def stacked(
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     axes[-1].set_xlabel(x)
     for one, (title, curves) in zip(axes, panels.items(), strict=True):
-        one.set_title(_plain(title), fontsize=10, loc="left")
+        one.set_title(plain(title), fontsize=10, loc="left")
         for (name, (xs, ys)), colour in zip(curves.items(), itertools.cycle(LINES), strict=False):
             marker = "o" if len(xs) < MOST_MARKED else None
-            one.plot(xs, ys, label=_plain(name), color=colour, marker=marker, markersize=3.5)
+            one.plot(xs, ys, label=plain(name), color=colour, marker=marker, markersize=3.5)
         one.margins(y=0.08)
         one.set_ylim(bottom=0)
     if log_x:
@@ -149,7 +149,7 @@ def confusion(
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.grid(visible=False)
     rotation = 90 if len(names) > 6 else 0
-    shown = [_plain(name) for name in names]
+    shown = [plain(name) for name in names]
     axes.set_xticks(range(len(names)), shown, rotation=rotation)
     axes.set_yticks(range(len(names)), shown)
     if len(names) <= MOST_NUMBERS:
@@ -165,11 +165,11 @@ def _figure(
 ) -> "tuple[Figure, Axes]":
     figure = _blank(width, height)
     with _style():
-        axes = figure.add_subplot(title=_plain(title), xlabel=x, ylabel=y)
+        axes = figure.add_subplot(title=plain(title), xlabel=x, ylabel=y)
     return figure, axes
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a label that shows the name: `$` would begin a formula, and `_` hide the label."""
     escaped = name.replace("$", r"\$")
     return f" {escaped}" if name.startswith("_") else escaped

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamvis.errors import UsageError
-from streamvis.viz.plots import STYLE
+from streamvis.viz.plots import STYLE, plain
 from streamvis.viz.style import colour_of, nice_step, on
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _draw(axes: "Axes", panel: TimelinePanel, lanes: Sequence[Sequence[Bar]], ro
     axes.tick_params(length=0)
     axes.grid(axis="y", visible=False)
     axes.set_axisbelow(True)
-    axes.set_title(panel.title, fontweight="bold", pad=7)
+    axes.set_title(plain(panel.title), fontweight="bold", pad=7)
     axes.set_title(panel.note, loc="right", fontsize=9, color="#555555", pad=7)
     axes.annotate(
         LEGEND, (1, 0), (0, -26), "axes fraction", "offset points", ha="right", fontsize=8

@@ -62,3 +62,10 @@ def test_any_number_of_people_fits(people, tmp_path):
     lives = {i: [(1 + i, 900, i)] for i in range(1, people + 1)}
     timeline(tmp_path / "who.png", [panel(lives, frames=900), panel({}, frames=1)])
     assert (tmp_path / "who.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sequence_whose_name_looks_like_a_formula_is_drawn(tmp_path):
+    path = tmp_path / "who.png"
+    named = TimelinePanel(r"$\frac$", "1 person", {1: [(1, 100, 2)]}, (), 100, 25.0)
+    timeline(path, [named])  # matplotlib would refuse \frac without its numbers
+    assert pixels_of(path, colour_of(2)) > 100
