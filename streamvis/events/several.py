@@ -93,9 +93,8 @@ def starts_of(since: object, addresses: Sequence[str]) -> dict[str, object]:
     if isinstance(since, str) and since in WORDS:
         return dict.fromkeys(addresses, since)
     cursors: dict[str, msgspec.Raw] = {}
-    with suppress(
-        ValueError, RecursionError
-    ):  # of a text that is no JSON, or has half a surrogate pair
+    # of a text that is no JSON, is nested too deep, or has half a surrogate pair
+    with suppress(ValueError, RecursionError):
         cursors = msgspec.json.decode(str(since), type=dict[str, msgspec.Raw])
     if cursors.keys().isdisjoint(addresses):
         raise UsageError(

@@ -10,7 +10,6 @@ otherwise.
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,14 +87,14 @@ class OnnxDetector:
         check_output(self.network.result(0), self._whole.decoder, path)
 
     def _prepared(self, network: OnnxNetwork) -> Prepared:
-        layout, largest = self.layout, self.network.size
+        layout, size, largest = self.layout, network.size, self.network.size
         network.prepare(scale=layout.scale)
-        canvas = partial(Canvas, network.size, centred=layout.centred, bgr=layout.bgr)
-        return Prepared(
-            network,
-            Decoder(layout, network.size, self.classes, self.min_score),
-            [canvas(largest=largest) for _ in range(SLOTS)],
-        )
+        decoder = Decoder(layout, size, self.classes, self.min_score)
+        canvases = [
+            Canvas(size, centred=layout.centred, bgr=layout.bgr, largest=largest)
+            for _ in range(SLOTS)
+        ]
+        return Prepared(network, decoder, canvases)
 
     def _for_pictures(self, size: Size) -> Prepared:
         """Return the network for pictures (height, width), without the grey beside them."""

@@ -17,13 +17,7 @@ from streamvis.geometry import to_ground
 from streamvis.messages import Array, SourceInfo
 from streamvis.tracking import gating
 from streamvis.tracking.parameters import TrackerParameters
-from streamvis.tracking.state_space import (
-    BODY_M,
-    PLANE_M,
-    GroundSpace,
-    ImageSpace,
-    StateSpace,
-)
+from streamvis.tracking.state_space import BODY_M, PLANE_M, GroundSpace, ImageSpace, StateSpace
 
 Space = Literal["image", "ground"]
 
